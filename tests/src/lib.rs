@@ -1,0 +1,1 @@
+//! Whole pipelines against real parts; see tests/.

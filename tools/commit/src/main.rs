@@ -1,0 +1,2 @@
+//! oci-commit
+fn main() {}

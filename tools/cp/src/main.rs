@@ -1,0 +1,2 @@
+//! oci-cp
+fn main() {}

@@ -1,0 +1,2 @@
+//! oci-inspect
+fn main() {}

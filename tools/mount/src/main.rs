@@ -1,0 +1,2 @@
+//! oci-mount
+fn main() {}

@@ -1,0 +1,2 @@
+//! oci-pull
+fn main() {}

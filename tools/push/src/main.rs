@@ -1,0 +1,2 @@
+//! oci-push
+fn main() {}

@@ -1,0 +1,2 @@
+//! oci-spawn
+fn main() {}

@@ -1,0 +1,2 @@
+//! oci-unpack
+fn main() {}
