@@ -12,6 +12,7 @@
 
 mod error;
 pub mod lock;
+pub mod mount;
 mod root;
 mod walk;
 
