@@ -1,0 +1,110 @@
+//! Writing lines: one `write(2)` each.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::{Classify, Exit, LINE_LIMIT, Line};
+
+/// Writes lines to a descriptor.
+#[derive(Debug)]
+pub struct LineWriter {
+    output: OwnedFd,
+}
+
+/// Why a line was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Nobody reads any more.
+    #[error("the reader is gone")]
+    ReaderGone,
+    /// The line does not fit, even without its annotations.
+    #[error("a line of {0} bytes is over the limit of {LINE_LIMIT}")]
+    TooLong(usize),
+    /// The descriptor failed.
+    #[error("write to stdout: {0}")]
+    Write(Errno),
+    /// The descriptor took only a part, which only a full disk or a non-blocking file does.
+    #[error("write to stdout: only {0} bytes of the line were taken")]
+    Short(usize),
+}
+
+impl Classify for WriteError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Write(Errno::NOSPC | Errno::DQUOT) | Self::Short(_) => Exit::Space,
+            _ => Exit::Other,
+        }
+    }
+}
+
+impl LineWriter {
+    /// Writes to `output`.
+    pub fn new(output: OwnedFd) -> Self {
+        Self { output }
+    }
+
+    /// Writes `line` by one `write(2)`. Annotations that would burst the limit are left out: they are in the store.
+    ///
+    /// # Errors
+    /// [`WriteError`]; [`WriteError::ReaderGone`] on `EPIPE`, for which `SIGPIPE` must be ignored, as Rust does.
+    pub fn write(&self, line: &Line) -> Result<(), WriteError> {
+        let mut json = line.to_json();
+        let mut bytes = json.to_string().into_bytes();
+        if bytes.len() >= LINE_LIMIT {
+            if let Some(members) = json.as_object_mut() {
+                members.shift_remove("annotations");
+            }
+            bytes = json.to_string().into_bytes();
+        }
+        bytes.push(b'\n');
+        if bytes.len() > LINE_LIMIT {
+            return Err(WriteError::TooLong(bytes.len()));
+        }
+        loop {
+            match rustix::io::write(self.output.as_fd(), &bytes) {
+                Ok(n) if n == bytes.len() => return Ok(()),
+                Ok(n) => return Err(WriteError::Short(n)),
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => return Err(WriteError::ReaderGone),
+                Err(errno) => return Err(WriteError::Write(errno)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Descriptor, ImageLine, media};
+
+    fn image(annotation: usize, reference: usize) -> Line {
+        let mut descriptor = Descriptor::of(media::OCI_MANIFEST, b"{}");
+        descriptor.annotations.insert("a".into(), "x".repeat(annotation));
+        let reference = Some("r".repeat(reference));
+        Line::Image(ImageLine { descriptor, store: None, reference, pinned: None, complete: true })
+    }
+
+    fn written(line: &Line) -> Result<Vec<u8>, WriteError> {
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        LineWriter::new(write).write(line)?;
+        let mut buffer = [0; 2 * LINE_LIMIT];
+        let n = rustix::io::read(&read, &mut buffer).expect("read");
+        Ok(buffer[..n].to_vec())
+    }
+
+    #[test]
+    fn annotations_give_way_to_the_limit() {
+        assert!(written(&image(10, 10)).expect("fits").windows(11).any(|w| w == b"annotations"));
+        let squeezed = written(&image(LINE_LIMIT, 10)).expect("fits without annotations");
+        assert!(squeezed.len() <= LINE_LIMIT && !squeezed.windows(11).any(|w| w == b"annotations"));
+        assert!(matches!(written(&image(10, LINE_LIMIT)), Err(WriteError::TooLong(_))));
+    }
+
+    #[test]
+    fn a_gone_reader_is_told_from_a_failure() {
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        drop(read);
+        assert_eq!(LineWriter::new(write).write(&image(1, 1)), Err(WriteError::ReaderGone));
+    }
+}
