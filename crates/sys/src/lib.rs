@@ -13,8 +13,11 @@
 mod error;
 pub mod lock;
 pub mod mount;
+mod net;
+pub mod process;
 mod root;
 mod walk;
 
 pub use error::{Call, Error, Result};
+pub use net::loopback_up;
 pub use root::{Parent, Root};

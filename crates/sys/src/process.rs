@@ -1,0 +1,260 @@
+//! Making processes: `clone3`, `execveat`, `close_range`, signal dispositions, and who a process is.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::{Error, Result};
+
+/// A process made by [`clone`]: its id in this pid namespace and a descriptor that names it without reuse.
+#[derive(Debug)]
+pub struct Cloned {
+    /// The process id as this process sees it.
+    pub pid: Pid,
+    /// The process itself (`CLONE_PIDFD`, Linux 5.2).
+    pub pidfd: OwnedFd,
+}
+
+/// Runs `child` in a new process with its own copy of this one's memory, in the namespaces named by `flags`
+/// (`CLONE_NEW*`), and ends it with the status that `child` returns.
+///
+/// The caller should have one thread: only the calling thread exists in the child, so a lock that another thread
+/// held at that moment, the allocator's say, stays locked there.
+///
+/// `reaped` false makes a process that sends no signal when it ends; wait for it with `__WCLONE` or not at all.
+///
+/// # Errors
+/// The errno of `clone3(2)`: `EPERM` without `CAP_SYS_ADMIN` where namespaces are asked for, `ENOSPC` where their number is
+/// limited.
+pub fn clone(flags: u64, reaped: bool, child: impl FnOnce() -> u8) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is a valid clone_args: every field is an integer.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = if reaped { libc::SIGCHLD as u64 } else { 0 };
+    let size = std::mem::size_of::<libc::clone_args>();
+    // SAFETY: without CLONE_VM the child has its own memory and goes on here as after fork(2); `args` and `pidfd` live
+    // through the call.
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size) };
+    match answer {
+        0 => {
+            let status = child();
+            // SAFETY: ends this copy of the process without running the parent's exit handlers.
+            unsafe { libc::_exit(i32::from(status)) }
+        }
+        pid if pid > 0 => {
+            // SAFETY: the kernel stored a descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            Ok(Cloned { pid: pid.ok_or_else(|| failed("clone3", flags_text(flags), Errno::RANGE))?, pidfd })
+        }
+        _ => Err(failed("clone3", flags_text(flags), last())),
+    }
+}
+
+/// Replaces this process by the program in `file`.
+///
+/// Returns only on failure: `EACCES` without execute permission, `ENOEXEC` for a file that is no program, `ENOENT` where
+/// its interpreter is missing.
+pub fn exec_fd(file: impl AsFd, args: &Pointers, env: &Pointers) -> Error {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both arrays end in a null pointer and their strings live as long as they.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd,
+            c"".as_ptr(),
+            args.raw.as_ptr(),
+            env.raw.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    failed("execveat", format!("fd {fd}, AT_EMPTY_PATH"), last())
+}
+
+/// Replaces this process by the program at `path`, which the kernel resolves itself.
+///
+/// For interpreted programs, whose interpreter gets the path as its argument. Returns only on failure.
+pub fn exec_path(path: &CStr, args: &Pointers, env: &Pointers) -> Error {
+    // SAFETY: both arrays end in a null pointer and their strings live as long as they.
+    unsafe { libc::execve(path.as_ptr(), args.raw.as_ptr(), env.raw.as_ptr()) };
+    failed("execve", format!("{path:?}"), last())
+}
+
+/// A null-terminated array of C strings, as `execve(2)` takes it.
+#[derive(Debug)]
+pub struct Pointers {
+    raw: Vec<*const libc::c_char>,
+    _strings: Vec<std::ffi::CString>,
+}
+
+impl Pointers {
+    /// The array of these strings.
+    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
+        // A CString's bytes stay where they are when it moves, so the pointers stay good.
+        let mut raw: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        raw.push(std::ptr::null());
+        Self { raw, _strings: strings }
+    }
+}
+
+/// What [`close_range`] does to the descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// They are closed now.
+    Close,
+    /// They are closed at the next exec (Linux 5.11).
+    AtExec,
+}
+
+/// Closes all descriptors from `first` to `last`, both included.
+///
+/// # Errors
+/// The errno of `close_range(2)` (Linux 5.9).
+pub fn close_range(first: u32, last_fd: u32, how: Range) -> Result<()> {
+    let flags = match how {
+        Range::Close => 0,
+        Range::AtExec => libc::CLOSE_RANGE_CLOEXEC,
+    };
+    // SAFETY: takes integers only; descriptors owned by Rust values are the caller's concern, who is about to exec or
+    // to end.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last_fd, flags) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(failed("close_range", format!("{first}, {last_fd}, {flags}"), last()))
+    }
+}
+
+/// Moves `fd` to the number `to` (0, 1 or 2), which stays open across exec.
+///
+/// # Errors
+/// The errno of `dup2(2)` or `fcntl(2)`.
+pub fn set_standard(fd: impl AsFd, to: RawFd) -> Result<()> {
+    let raw = fd.as_fd().as_raw_fd();
+    // SAFETY: dup2 on the same number changes nothing, so close-on-exec must be cleared by hand.
+    let answer = if raw == to {
+        // SAFETY: F_SETFD takes an integer.
+        unsafe { libc::fcntl(raw, libc::F_SETFD, 0) }
+    } else {
+        // SAFETY: takes integers; what `to` named is meant to be replaced.
+        unsafe { libc::dup2(raw, to) }
+    };
+    if answer >= 0 { Ok(()) } else { Err(failed("dup2", format!("{raw}, {to}"), last())) }
+}
+
+/// Gives every signal its default action again and unblocks all, as a new program expects.
+pub fn default_signals() {
+    // SAFETY: SIG_DFL runs no code of ours; signals that cannot be changed answer EINVAL, which is right.
+    for signal in 1..=64 {
+        // SAFETY: as above.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// True where this process has one thread, so that a clone of it can do anything.
+pub fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
+/// Makes the terminal the controlling one of this session and gives it this size.
+///
+/// # Errors
+/// The errno of `ioctl(2)`.
+pub fn own_terminal(terminal: impl AsFd) -> Result<()> {
+    rustix::process::ioctl_tiocsctty(&terminal)
+        .map_err(|errno| failed("ioctl", format!("{}, TIOCSCTTY", terminal.as_fd().as_raw_fd()), errno))
+}
+
+/// Unlocks the slave of a pty master by the descriptor alone (`TIOCSPTLCK`).
+///
+/// # Errors
+/// The errno of `ioctl(2)`.
+pub fn unlock_pty(master: impl AsFd) -> Result<()> {
+    let unlocked: libc::c_int = 0;
+    let fd = master.as_fd().as_raw_fd();
+    // SAFETY: TIOCSPTLCK reads one int.
+    let answer = unsafe { libc::ioctl(fd, libc::TIOCSPTLCK, std::ptr::from_ref(&unlocked)) };
+    if answer == 0 { Ok(()) } else { Err(failed("ioctl", format!("{fd}, TIOCSPTLCK"), last())) }
+}
+
+/// Sends a signal by its number, real-time ones too, to the process that `pidfd` names.
+///
+/// # Errors
+/// The errno of `pidfd_send_signal(2)` (Linux 5.1): `ESRCH` where it has ended.
+pub fn signal(pidfd: impl AsFd, number: i32) -> Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed and means that of kill(2).
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, info, 0) };
+    if answer == 0 { Ok(()) } else { Err(failed("pidfd_send_signal", format!("{fd}, {number}"), last())) }
+}
+
+fn last() -> Errno {
+    let raw = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    Errno::from_raw_os_error(raw)
+}
+
+fn failed(call: &'static str, args: String, errno: Errno) -> Error {
+    Error::new(call, args, errno)
+}
+
+/// The namespaces in clone flags, by name.
+fn flags_text(flags: u64) -> String {
+    let names = [
+        (libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
+        (libc::CLONE_NEWPID, "CLONE_NEWPID"),
+        (libc::CLONE_NEWNS, "CLONE_NEWNS"),
+        (libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
+        (libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
+        (libc::CLONE_NEWNET, "CLONE_NEWNET"),
+        (libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
+    ];
+    let set = names.iter().filter(|(bit, _)| flags & (*bit as u64) != 0);
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join("|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    fn status(cloned: &Cloned) -> Option<i32> {
+        let waited = waitid(WaitId::PidFd(cloned.pidfd.as_fd()), WaitIdOptions::EXITED).expect("waitid");
+        waited.and_then(|status| status.exit_status())
+    }
+
+    #[test]
+    fn a_clone_ends_with_the_status_of_its_closure() {
+        let cloned = clone(0, true, || 42).expect("clone3");
+        assert_eq!(status(&cloned), Some(42));
+    }
+
+    #[test]
+    fn exec_by_descriptor_runs_the_program_with_these_arguments() {
+        let file = std::fs::File::open("/bin/sh").expect("sh");
+        let args = Pointers::new(vec![c"sh".into(), c"-c".into(), c"exit $N".into()]);
+        let env = Pointers::new(vec![c"N=5".into()]);
+        let cloned = clone(0, true, || {
+            exec_fd(&file, &args, &env);
+            99
+        });
+        assert_eq!(status(&cloned.expect("clone3")), Some(5));
+    }
+
+    #[test]
+    fn exec_of_a_text_file_is_no_program() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        std::io::Write::write_all(&mut file, b"just text").expect("write");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(file.path(), mode).expect("chmod");
+        let readable = std::fs::File::open(file.path()).expect("open");
+        drop(file.into_file());
+        let error = exec_fd(&readable, &Pointers::new(vec![c"x".into()]), &Pointers::new(Vec::new()));
+        assert!(matches!(error.errno, Errno::NOEXEC | Errno::ACCESS | Errno::NOENT), "{error}");
+    }
+}
