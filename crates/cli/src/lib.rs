@@ -1,1 +1,22 @@
-//! cli
+//! What the tools share towards their user: arguments, lines in and out, messages, progress, exit statuses.
+//!
+//! Invariants
+//! - stdout carries lines and nothing else; messages and progress go to stderr.
+//! - One place turns a [`Failure`] into its message, its error line and its exit status.
+//! - A failure that came as an error line travels on unchanged and is not printed again.
+//! - Text that came from outside is printed with its control characters escaped.
+//!
+//! Deliberately not here: anything about images or containers.
+
+mod args;
+mod failure;
+mod input;
+mod progress;
+mod run;
+mod stage;
+
+pub use args::{Common, LogFormat};
+pub use failure::{During, Failure, escaped};
+pub use progress::{Progress, Task, human_bytes};
+pub use run::run;
+pub use stage::Stage;
