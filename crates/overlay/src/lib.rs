@@ -1,1 +1,3 @@
-//! overlay
+//! overlay: the marks of overlayfs, mount plans, mounting.
+
+pub mod marks;
