@@ -1,1 +1,5 @@
 //! runtime
+
+pub mod convert;
+pub mod defaults;
+pub mod users;

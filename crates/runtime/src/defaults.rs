@@ -1,0 +1,158 @@
+//! Docker's defaults for a container: what it may do, what it sees, what is mounted.
+//!
+//! Source: moby, daemon/pkg/oci/defaults.go and caps/defaults.go, release 28. The runtime specification's own default
+//! devices (config-linux.md, "Default Devices") are made by every runtime and so are not listed.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use oci_spec::runtime::{
+    Capability, LinuxCapabilities, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType,
+    Mount,
+};
+
+/// The search path of an image that names none.
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The fourteen capabilities that docker leaves to a container.
+pub const CAPABILITIES: [Capability; 14] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Mknod,
+    Capability::NetRaw,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setfcap,
+    Capability::Setpcap,
+    Capability::NetBindService,
+    Capability::SysChroot,
+    Capability::Kill,
+    Capability::AuditWrite,
+];
+
+/// The sets of a process of user `uid`: bounded by the fourteen, held at once only by root, as execve(2) would.
+/// Nothing is inheritable or ambient.
+pub fn capabilities(uid: u32) -> LinuxCapabilities {
+    let all = HashSet::from(CAPABILITIES);
+    let held = if uid == 0 { all.clone() } else { HashSet::new() };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(all))
+        .set_effective(Some(held.clone()))
+        .set_permitted(Some(held))
+        .set_inheritable(None)
+        .set_ambient(None);
+    sets
+}
+
+/// Host facts that a container must not read: hidden by an empty file or directory.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// The masked paths; each processor's thermal counters are there only where the host has them.
+pub fn masked_paths() -> Vec<String> {
+    let mut paths: Vec<String> = MASKED.iter().map(ToString::to_string).collect();
+    for processor in 0..processors() {
+        let path = format!("/sys/devices/system/cpu/cpu{processor}/thermal_throttle");
+        if Path::new(&path).is_dir() {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// How many processors the host may have, from the kernel's range "0-N"; zero where it does not tell.
+fn processors() -> usize {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<usize>().ok());
+    // The kernel's own limit (NR_CPUS) is 8192.
+    last.map_or(0, |n| n.min(8191) + 1)
+}
+
+/// The paths that a container may read and not write.
+pub fn readonly_paths() -> Vec<String> {
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(String::from).into()
+}
+
+/// The kernel's file systems: destination, type, source, options.
+const MOUNTS: [(&str, &str, &str, &str); 7] = [
+    ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
+    ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+    ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", "ro,nosuid,noexec,nodev"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=67108864"),
+];
+
+/// The mounts of every container, in order.
+pub fn mounts() -> Vec<Mount> {
+    let made = MOUNTS.iter().map(|&(destination, kind, source, options)| {
+        let mut mount = Mount::default();
+        mount
+            .set_destination(destination.into())
+            .set_typ(Some(kind.into()))
+            .set_source(Some(source.into()))
+            .set_options(Some(options.split(',').map(String::from).collect()));
+        mount
+    });
+    made.collect()
+}
+
+/// A bind mount of the host's `source`, which docker makes recursive and private.
+pub fn bind(source: &Path, destination: &Path, read_only: bool) -> Mount {
+    let access = if read_only { "ro" } else { "rw" };
+    let mut mount = Mount::default();
+    mount
+        .set_destination(destination.into())
+        .set_typ(Some("bind".into()))
+        .set_source(Some(source.into()))
+        .set_options(Some(["rbind", "rprivate", access].map(String::from).into()));
+    mount
+}
+
+/// The devices a container may use, by number; everything else is denied first.
+const DEVICES: [(i64, i64); 6] = [(1, 3), (1, 5), (1, 8), (1, 9), (5, 0), (5, 1)];
+
+/// The device allow-list of the control group.
+pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
+    let mut deny = LinuxDeviceCgroup::default();
+    deny.set_allow(false).set_access(Some("rwm".into()));
+    let mut rules = vec![deny];
+    for (major, minor) in DEVICES {
+        let mut allow = LinuxDeviceCgroup::default();
+        allow
+            .set_allow(true)
+            .set_typ(Some(LinuxDeviceType::C))
+            .set_major(Some(major))
+            .set_minor(Some(minor))
+            .set_access(Some("rwm".into()));
+        rules.push(allow);
+    }
+    rules
+}
+
+/// The namespaces of a container: its own of each, save the network's where it shares the host's.
+pub fn namespaces(own_network: bool) -> Vec<LinuxNamespace> {
+    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+    let kinds = [Mount, Pid, Uts, Ipc, Cgroup].into_iter().chain(own_network.then_some(Network));
+    let made = kinds.map(|kind| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace
+    });
+    made.collect()
+}
