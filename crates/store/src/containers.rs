@@ -1,0 +1,483 @@
+//! Containers: `containers/<id>/`, an OCI bundle with create.json, init/, upper/, work/, rootfs/, files/, state and log.
+//!
+//! - The id is the sha256 of create.json, the canonical form of the user's choices, the name among them.
+//! - Made: the directory first, then the name. Removed: renamed away first, then the name is freed. A directory without a
+//!   name and a name without a directory are what a death in between leaves; neither is a container.
+//! - state.json is replaced whole, under the container's lock.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use descriptor::{ContainerLine, Digest};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use sys::Root;
+use sys::lock::{Kind, Lock};
+
+use crate::files::{About, Durable, found};
+use crate::staging::{StagedDir, discard, discard_in_two};
+use crate::{DOCUMENT_LIMIT, DocumentFault, Error, Result, State, Store, files, names};
+
+/// The directories of a bundle.
+const DIRECTORIES: [&str; 5] = ["init", "upper", "work", "rootfs", "files"];
+/// The most bytes of state.json.
+const STATE_LIMIT: u64 = 64 << 10;
+/// The fewest digits by which a container may be named.
+const SHORTEST_ID: usize = 4;
+
+/// What the user chose, and nothing that differs from one creation to the next: no time, path or id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CreateDoc {
+    /// The name at creation.
+    pub name: String,
+    /// The image manifest's digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// The image's layers by diffID, the lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diff_ids: Vec<Digest>,
+    /// What runs in it.
+    pub process: Process,
+    /// What is mounted into it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Limits by the name of their flag.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
+    /// none, private, host, ...
+    pub network: String,
+    /// Its host name, where one was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Whether its root is read-only.
+    #[serde(skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Removed when its journey ends (`--rm`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub auto_remove: bool,
+    /// Kept for a look after a failure (`--keep-on-failure`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_on_failure: bool,
+    /// Choices of a version that knows more.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
+}
+
+/// What was chosen for the container's process; what was not is the image's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Process {
+    /// In place of the image's ENTRYPOINT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// In place of the image's CMD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
+    /// KEY=VALUE, on top of the image's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The working directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// user[:group].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// Something mounted into a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mount {
+    /// bind, tmpfs, ...
+    pub kind: String,
+    /// What, on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Where, in the container.
+    pub target: String,
+    /// Whether it is read-only.
+    #[serde(skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Further options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl CreateDoc {
+    /// create.json's bytes: the canonical form (RFC 8785).
+    ///
+    /// # Errors
+    /// [`Error::Document`] for a number without a canonical form.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let value = serde_json::to_value(self).map_err(|e| Error::document("create.json", e))?;
+        let rule =
+            |e: descriptor::NotCanonical| Error::document("create.json", DocumentFault::Rule(e.to_string()));
+        descriptor::canonical(&value).map_err(rule)
+    }
+
+    /// The container's id: 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`CreateDoc::to_bytes`].
+    pub fn id(&self) -> Result<String> {
+        Ok(Digest::of(&self.to_bytes()?).hex())
+    }
+}
+
+/// A container in the making, private; dropped unpublished, it is removed.
+#[derive(Debug)]
+pub struct ContainerDraft {
+    store: Store,
+    staged: StagedDir,
+    id: String,
+    name: String,
+    instance: String,
+    durable: Durable,
+}
+
+/// A container of the store.
+#[derive(Debug, Clone)]
+pub struct Container {
+    store: Store,
+    id: String,
+    name: String,
+    instance: String,
+}
+
+impl Store {
+    /// Begins a container: a bundle with create.json and empty init/, upper/, work/, rootfs/ and files/.
+    ///
+    /// # Errors
+    /// [`Error::BadName`], [`Error::NameTaken`] and [`Error::Exists`] before anything is done, or a failed call.
+    pub fn draft_container(&self, doc: &CreateDoc) -> Result<ContainerDraft> {
+        names::check_name(&doc.name)?;
+        let json = doc.to_bytes()?;
+        let id = Digest::of(&json).hex();
+        self.must_be_free(&doc.name)?;
+        let staged = StagedDir::new(self)?;
+        for name in DIRECTORIES {
+            files::make_dir(staged.root(), name)?;
+        }
+        let instance = files::random_hex(8)?;
+        let state =
+            serde_json::to_vec(&State::created(&*instance)).map_err(|e| Error::document("state.json", e))?;
+        for (name, bytes) in [("create.json", &json[..]), ("state.json", &state), ("lock", b"")] {
+            files::create(staged.root(), name, bytes)?;
+        }
+        // What is removed after its first use is not kept through a power cut.
+        let durable = if doc.auto_remove { Durable::No } else { Durable::Yes };
+        Ok(ContainerDraft { store: self.clone(), staged, id, name: doc.name.clone(), instance, durable })
+    }
+
+    /// The container of a name, an id, or at least four digits that only one id begins with.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::Ambiguous`], or a failed call.
+    pub fn container(&self, name_or_id: &str) -> Result<Container> {
+        let missing = || Error::NoContainer(name_or_id.chars().take(255).collect());
+        if let Some(id) = self.id_of_name(name_or_id)?
+            && let Some(container) = self.open_container(&id, Some(name_or_id))?
+        {
+            return Ok(container);
+        }
+        if names::is_id(name_or_id) {
+            return self.open_container(name_or_id, None)?.ok_or_else(missing);
+        }
+        let is_prefix = name_or_id.len() >= SHORTEST_ID && name_or_id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_prefix {
+            return Err(missing());
+        }
+        let ids = files::names_in(self.dir(), "containers")?;
+        let fitting: Vec<_> =
+            ids.iter().filter(|id| names::is_id(id) && id.starts_with(name_or_id)).collect();
+        match fitting[..] {
+            [] => Err(missing()),
+            [id] => self.open_container(id, None)?.ok_or_else(missing),
+            _ => Err(Error::Ambiguous { prefix: name_or_id.into(), count: fitting.len() }),
+        }
+    }
+
+    /// All containers, by name. What is half-made is left to [`Store::check`].
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let mut all = Vec::new();
+        for (name, id) in self.names()? {
+            match self.open_container(&id, Some(&name)) {
+                Ok(container) => all.extend(container),
+                Err(Error::Document { .. } | Error::WrongKind { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The container of a line: by its digest, of this store, and the very creation the line speaks of.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`], [`Error::OtherInstance`], [`Error::NoContainer`], or a failed call.
+    pub fn resolve_line(&self, line: &ContainerLine) -> Result<Container> {
+        self.owns(Some(&line.store))?;
+        let id = line.digest.hex();
+        let container = self.open_container(&id, None)?.ok_or_else(|| Error::NoContainer(id.clone()))?;
+        if container.instance == line.instance { Ok(container) } else { Err(Error::OtherInstance { id }) }
+    }
+
+    pub(crate) fn has_container(&self, id: &str) -> Result<bool> {
+        let path = format!("containers/{id}");
+        Ok(found(files::lstat(self.dir(), &path)).about(&path)?.is_some())
+    }
+
+    /// A container that has both a directory and a name.
+    fn open_container(&self, id: &str, name: Option<&str>) -> Result<Option<Container>> {
+        if !self.has_container(id)? {
+            return Ok(None);
+        }
+        let name = match name {
+            Some(name) => Some(name.to_string()),
+            None => self.name_of_id(id, &read_create(self, id)?.name)?,
+        };
+        let Some(name) = name else { return Ok(None) };
+        let instance = read_state(self, id)?.instance;
+        Ok(Some(Container { store: self.clone(), id: id.into(), name, instance }))
+    }
+}
+
+fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
+    let path = format!("containers/{id}/create.json");
+    let rule = |text: &str| Error::document(&path, DocumentFault::Rule(text.into()));
+    let bytes = files::read_bounded(store.dir(), &path, DOCUMENT_LIMIT)?.ok_or_else(|| rule("is missing"))?;
+    if Digest::of(&bytes).hex() != id {
+        return Err(rule("does not hash to the container's id"));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| Error::document(&path, e))
+}
+
+fn read_state(store: &Store, id: &str) -> Result<State> {
+    let path = format!("containers/{id}/state.json");
+    let missing = || Error::document(&path, DocumentFault::Rule("is missing".into()));
+    let bytes = files::read_bounded(store.dir(), &path, STATE_LIMIT)?.ok_or_else(missing)?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::document(&path, e))
+}
+
+impl ContainerDraft {
+    /// The container's directory.
+    pub fn root(&self) -> &Root {
+        self.staged.root()
+    }
+
+    /// Its absolute path until it is published.
+    pub fn path(&self) -> PathBuf {
+        self.store.path().join(self.staged.path())
+    }
+
+    /// The path it will have.
+    pub fn final_path(&self) -> PathBuf {
+        self.store.path().join("containers").join(&self.id)
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Writes a file of the bundle, config.json or plan.json say.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        files::create(self.root(), name, bytes)
+    }
+
+    /// Makes the container visible: its directory first, then its name.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] with the holder's id, [`Error::Exists`], or a failed call; nothing is left then.
+    pub fn publish(self) -> Result<Container> {
+        let Self { store, staged, id, name, instance, durable } = self;
+        if durable == Durable::Yes {
+            files::sync_files(staged.root())?;
+        }
+        let _lock = store.lock_names()?;
+        store.must_be_free(&name)?;
+        let path = format!("containers/{id}");
+        if store.has_container(&id)? {
+            match store.open_container(&id, None) {
+                Ok(Some(_)) => return Err(Error::Exists { id }),
+                // A directory without a name: its maker died before it was a container.
+                Ok(None) | Err(Error::Document { .. } | Error::WrongKind { .. }) => discard(&store, &path)?,
+                Err(e) => return Err(e),
+            }
+        }
+        if !staged.publish(&path)? {
+            return Err(Error::Exists { id });
+        }
+        if durable == Durable::Yes {
+            files::sync_parent(store.dir(), &path)?;
+        }
+        store.write_name(&name, &id)?;
+        if durable == Durable::Yes {
+            files::sync_parent(store.dir(), "names/")?;
+        }
+        Ok(Container { store, id, name, instance })
+    }
+}
+
+impl Container {
+    /// 64 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its name when it was looked up.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Random for each creation.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The bundle's absolute path.
+    pub fn path(&self) -> PathBuf {
+        self.store.path().join(self.relative())
+    }
+
+    /// The bundle.
+    ///
+    /// # Errors
+    /// A failed call; `ENOENT` where it was removed.
+    pub fn root(&self) -> Result<Root> {
+        self.store.dir().open_dir(self.relative()).about(self.relative())
+    }
+
+    /// What the user chose.
+    ///
+    /// # Errors
+    /// [`Error::Document`] where create.json is damaged.
+    pub fn create(&self) -> Result<CreateDoc> {
+        read_create(&self.store, &self.id)
+    }
+
+    /// Its state as it was last written; [`State::now`] is what is true.
+    ///
+    /// # Errors
+    /// [`Error::Document`] where state.json is damaged, [`Error::OtherInstance`] where the container was made again.
+    pub fn state(&self) -> Result<State> {
+        let state = read_state(&self.store, &self.id)?;
+        if state.instance == self.instance {
+            Ok(state)
+        } else {
+            Err(Error::OtherInstance { id: self.id.clone() })
+        }
+    }
+
+    /// Writes its state; the caller holds [`Container::lock`].
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn set_state(&self, state: &State) -> Result<()> {
+        let json = serde_json::to_vec(state).map_err(|e| Error::document("state.json", e))?;
+        files::replace(&self.root()?, "state.json", &json, Durable::No)
+    }
+
+    /// Waits for the container's lock.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] where it was removed meanwhile, or a failed call.
+    pub fn lock(&self) -> Result<Lock> {
+        let (path, file) = self.lock_file()?;
+        let lock = Lock::wait(file, Kind::Exclusive).about(&path)?;
+        self.still_there(&path, &lock)?;
+        Ok(lock)
+    }
+
+    /// Takes the container's lock if nobody holds it.
+    ///
+    /// # Errors
+    /// As [`Container::lock`].
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        let (path, file) = self.lock_file()?;
+        let Ok(lock) = Lock::attempt(file, Kind::Exclusive).about(&path)? else { return Ok(None) };
+        self.still_there(&path, &lock)?;
+        Ok(Some(lock))
+    }
+
+    /// Its line, with a status that is true now.
+    ///
+    /// # Errors
+    /// As [`Container::create`] and [`Container::state`].
+    pub fn line(&self) -> Result<ContainerLine> {
+        let doc = self.create()?;
+        let state = self.state()?;
+        let digest = Digest::from_hex(&self.id).map_err(|_| Error::NoContainer(self.id.clone()))?;
+        Ok(ContainerLine {
+            digest,
+            size: doc.to_bytes()?.len() as u64,
+            annotations: BTreeMap::new(),
+            store: self.store.path().into(),
+            id: self.id.clone(),
+            instance: self.instance.clone(),
+            name: self.name.clone(),
+            bundle: self.path(),
+            rootfs: self.path().join("rootfs"),
+            mounted: state
+                .mount
+                .as_ref()
+                .is_some_and(|mount| crate::state::boot_id().as_ref() == Some(&mount.boot_id)),
+            image: doc.image,
+            status: state.now(),
+            exit_code: state.exit_code,
+            given_up: state.given_up,
+        })
+    }
+
+    /// Removes the container's files and frees its name; the caller holds its lock and has unmounted its root.
+    ///
+    /// # Errors
+    /// A failed call: `EXDEV` or `EBUSY` where something is still mounted inside, whose files stay.
+    pub fn remove(self) -> Result<()> {
+        let names = self.store.lock_names()?;
+        discard_in_two(&self.store, &self.relative(), || {
+            self.store.free_name(&self.name, &self.id)?;
+            drop(names);
+            Ok(())
+        })
+    }
+
+    fn relative(&self) -> String {
+        format!("containers/{}", self.id)
+    }
+
+    fn lock_file(&self) -> Result<(String, std::fs::File)> {
+        let path = format!("{}/lock", self.relative());
+        let opened = files::open_regular_with(self.store.dir(), &path, OFlags::RDWR)?;
+        let (file, _) = opened.ok_or_else(|| Error::NoContainer(self.id.clone()))?;
+        Ok((path, file))
+    }
+
+    fn still_there(&self, path: &str, lock: &Lock) -> Result<()> {
+        let stat = files::stat(lock.file()).about(path)?;
+        if files::is_named(self.store.dir(), path, &stat)? {
+            Ok(())
+        } else {
+            Err(Error::NoContainer(self.id.clone()))
+        }
+    }
+}

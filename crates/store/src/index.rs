@@ -1,0 +1,236 @@
+//! The names of images: index.json of the layout, and `refs/`, our copy of it.
+//!
+//! Other programs write index.json without a lock, in place (skopeo truncates it first). So a file that is not whole is
+//! read again for a while, and a tag that another program's write lost is taken from `refs/`. Where both know a tag,
+//! index.json is right: another program may have moved it. Members and entries we do not know are kept as they are.
+
+use std::time::{Duration, Instant};
+
+use descriptor::{Descriptor, Digest};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sys::lock::{Kind, Lock};
+
+use crate::files::{About, Durable};
+use crate::open::EMPTY_INDEX;
+use crate::{DocumentFault, Error, Result, Store, document, files};
+
+/// image-spec v1.1, annotations.md: the name of an entry of index.json.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The most bytes of index.json: some ten thousand tags.
+const INDEX_LIMIT: u64 = 16 << 20;
+/// The most bytes of one file in refs/.
+const REF_LIMIT: u64 = 64 << 10;
+/// How long another program is given to finish its write.
+const HALF_WRITTEN: Duration = Duration::from_secs(1);
+/// Between two looks at a half-written file.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The lock of whoever of us writes index.json and refs/.
+const LOCK: &str = "refs/.lock";
+
+/// A file in refs/, named by the digest of the reference.
+#[derive(Debug, Serialize, Deserialize)]
+struct Tag {
+    reference: String,
+    descriptor: Descriptor,
+}
+
+impl Store {
+    /// Names an image, moving the name where it has another; the image is in the store.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`] where the manifest is not there, or a failed call.
+    pub fn tag(&self, reference: &str, image: &Descriptor) -> Result<()> {
+        self.has_blob(&image.digest)?.ok_or(Error::NoBlob(image.digest))?;
+        let _lock = self.lock_index()?;
+        let mut index = self.read_index()?.unwrap_or_else(empty);
+        self.heal(&mut index)?;
+        let mut named = image.clone();
+        named.annotations.insert(REF_NAME.into(), reference.into());
+        let tag = Tag { reference: reference.into(), descriptor: image.clone() };
+        let json = serde_json::to_vec(&tag).map_err(|e| Error::document("refs", e))?;
+        files::replace(self.dir(), &ref_path(reference), &json, Durable::Yes)?;
+        let entry = serde_json::to_value(&named).map_err(|e| Error::document("index.json", e))?;
+        let manifests = manifests(&mut index)?;
+        match manifests.iter().position(|entry| name_of(entry) == Some(reference)) {
+            Some(at) => manifests[at] = entry,
+            None => manifests.push(entry),
+        }
+        self.write_index(&index)
+    }
+
+    /// Takes a name away; false where nothing had it. The image stays.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn untag(&self, reference: &str) -> Result<bool> {
+        let _lock = self.lock_index()?;
+        let mut index = self.read_index()?.unwrap_or_else(empty);
+        let known = self.heal(&mut index)?;
+        let manifests = manifests(&mut index)?;
+        let before = manifests.len();
+        manifests.retain(|entry| name_of(entry) != Some(reference));
+        let removed = manifests.len() < before;
+        if removed || known {
+            self.write_index(&index)?;
+        }
+        files::unlink(self.dir(), &ref_path(reference))?;
+        Ok(removed)
+    }
+
+    /// The image of a name, taken literally.
+    ///
+    /// # Errors
+    /// [`Error::Document`] for an entry that is no descriptor, or a failed call.
+    pub fn resolve(&self, reference: &str) -> Result<Option<Descriptor>> {
+        if let Some(mut index) = self.read_index()? {
+            let entry = manifests(&mut index)?.iter().find(|entry| name_of(entry) == Some(reference));
+            if let Some(entry) = entry {
+                return descriptor_of(entry).map(Some);
+            }
+        }
+        Ok(self
+            .read_ref(&ref_path(reference))?
+            .filter(|tag| tag.reference == reference)
+            .map(|tag| tag.descriptor))
+    }
+
+    /// All names with their images, in order; a foreign entry without a name is left out.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn references(&self) -> Result<Vec<(String, Descriptor)>> {
+        let mut index = self.read_index()?.unwrap_or_else(empty);
+        self.heal(&mut index)?;
+        let mut all = Vec::new();
+        for entry in manifests(&mut index)?.iter() {
+            if let Some(name) = name_of(entry) {
+                all.push((name.to_string(), descriptor_of(entry)?));
+            }
+        }
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(all)
+    }
+
+    /// All images index.json leads to, named or not.
+    pub(crate) fn roots(&self) -> Result<Vec<Descriptor>> {
+        let mut index = self.read_index()?.unwrap_or_else(empty);
+        self.heal(&mut index)?;
+        manifests(&mut index)?.iter().map(descriptor_of).collect()
+    }
+
+    /// The healed file under its lock, for `--repair` and after a foreign writer.
+    pub(crate) fn lost_tags(&self) -> Result<Vec<String>> {
+        let Some(mut index) = self.read_index()? else { return Ok(Vec::new()) };
+        let tags = self.read_refs()?;
+        let manifests = manifests(&mut index)?;
+        let lost =
+            tags.into_iter().filter(|tag| !manifests.iter().any(|e| name_of(e) == Some(&*tag.reference)));
+        Ok(lost.map(|tag| tag.reference).collect())
+    }
+
+    fn lock_index(&self) -> Result<Lock> {
+        lock_file(self, LOCK)
+    }
+
+    /// index.json, once it is whole; `None` where it is missing or stays half-written.
+    fn read_index(&self) -> Result<Option<Value>> {
+        let begin = Instant::now();
+        loop {
+            let Some(bytes) = files::read_bounded(self.dir(), "index.json", INDEX_LIMIT)? else {
+                return Ok(None);
+            };
+            match whole(&bytes) {
+                Ok(index) => return Ok(Some(index)),
+                Err(_) if begin.elapsed() < HALF_WRITTEN => std::thread::sleep(LOOK_AGAIN),
+                // Cut short and never finished: its writer is dead. refs/ knows our tags.
+                Err(DocumentFault::Json(e)) if e.is_eof() => return Ok(None),
+                Err(fault) => return Err(Error::document("index.json", fault)),
+            }
+        }
+    }
+
+    /// Adds the tags that refs/ knows and the index lost; true where there were any.
+    fn heal(&self, index: &mut Value) -> Result<bool> {
+        let mut healed = false;
+        let manifests = manifests(index)?;
+        for tag in self.read_refs()? {
+            if manifests.iter().any(|entry| name_of(entry) == Some(&*tag.reference)) {
+                continue;
+            }
+            let mut named = tag.descriptor;
+            named.annotations.insert(REF_NAME.into(), tag.reference);
+            manifests.push(serde_json::to_value(&named).map_err(|e| Error::document("refs", e))?);
+            healed = true;
+        }
+        Ok(healed)
+    }
+
+    fn read_refs(&self) -> Result<Vec<Tag>> {
+        let names = files::names_in(self.dir(), "refs")?;
+        let names = names.iter().filter(|name| Digest::from_hex(name).is_ok());
+        let tags = names.map(|name| self.read_ref(&format!("refs/{name}")));
+        tags.filter_map(Result::transpose).collect()
+    }
+
+    fn read_ref(&self, path: &str) -> Result<Option<Tag>> {
+        let Some(bytes) = files::read_bounded(self.dir(), path, REF_LIMIT)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::document(path, e))
+    }
+
+    fn write_index(&self, index: &Value) -> Result<()> {
+        let json = serde_json::to_vec(index).map_err(|e| Error::document("index.json", e))?;
+        files::replace(self.dir(), "index.json", &json, Durable::Yes)
+    }
+}
+
+/// Waits for a lock file that stays for ever.
+pub(crate) fn lock_file(store: &Store, path: &str) -> Result<Lock> {
+    loop {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        if let Some((file, _)) = files::open_regular_with(store.dir(), path, flags)? {
+            return Lock::wait(file, Kind::Exclusive).about(path);
+        }
+    }
+}
+
+fn empty() -> Value {
+    // Invariant: the constant is JSON; a null would only lose its two members.
+    serde_json::from_slice(EMPTY_INDEX).unwrap_or_default()
+}
+
+fn whole(bytes: &[u8]) -> std::result::Result<Value, DocumentFault> {
+    let index = document::strict(bytes)?;
+    match index.get("manifests") {
+        Some(Value::Array(_)) => Ok(index),
+        // Go writes a list without entries as null.
+        Some(Value::Null) | None if index.is_object() => Ok(index),
+        _ => Err(DocumentFault::Rule("manifests is no list".into())),
+    }
+}
+
+fn manifests(index: &mut Value) -> Result<&mut Vec<Value>> {
+    let fault = || Error::document("index.json", DocumentFault::Rule("manifests is no list".into()));
+    let members = index.as_object_mut().ok_or_else(fault)?;
+    let list = members.entry("manifests").or_insert_with(|| Value::Array(Vec::new()));
+    if list.is_null() {
+        *list = Value::Array(Vec::new());
+    }
+    list.as_array_mut().ok_or_else(fault)
+}
+
+fn name_of(entry: &Value) -> Option<&str> {
+    entry.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+fn descriptor_of(entry: &Value) -> Result<Descriptor> {
+    let mut descriptor: Descriptor =
+        serde_json::from_value(entry.clone()).map_err(|e| Error::document("index.json", e))?;
+    descriptor.annotations.remove(REF_NAME);
+    Ok(descriptor)
+}
+
+fn ref_path(reference: &str) -> String {
+    format!("refs/{}", Digest::of(reference.as_bytes()).hex())
+}

@@ -1,0 +1,120 @@
+//! A container's state, and whether what it says is still true.
+//!
+//! A process is named by pid, start time and boot: a pid alone is another process sooner or later.
+
+use descriptor::Status;
+use rustix::fs::{CWD, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+/// state.json of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// As it was written; [`State::now`] is what is true.
+    pub status: Status,
+    /// Random for each creation.
+    pub instance: String,
+    /// The container's first process, in the pid namespace of who wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Its start time, clock ticks since boot (proc_pid_stat(5), field 22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
+    /// The boot in which it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// How the last process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// The live mount of its root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<MountId>,
+    /// True once a supervisor of ours stopped trying to start it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<bool>,
+}
+
+/// A mount that no other will ever be taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MountId {
+    /// The mount namespace's inode.
+    pub namespace: u64,
+    /// The mount's unique id (statx(2), `STATX_MNT_ID_UNIQUE`, Linux 6.8), or what serves as one.
+    pub id: u64,
+    /// The boot in which it was mounted: ids begin anew with each.
+    pub boot_id: String,
+}
+
+impl State {
+    /// The state of a container that was just made.
+    pub fn created(instance: impl Into<String>) -> Self {
+        Self {
+            status: Status::Created,
+            instance: instance.into(),
+            pid: None,
+            start_time: None,
+            boot_id: None,
+            exit_code: None,
+            mount: None,
+            given_up: None,
+        }
+    }
+
+    /// Notes that `pid`, a living process, is the container's.
+    pub fn set_running(&mut self, pid: u32) {
+        self.status = Status::Running;
+        self.pid = Some(pid);
+        self.start_time = start_time(pid);
+        self.boot_id = boot_id();
+        self.exit_code = None;
+    }
+
+    /// Notes that the container's process ended.
+    pub fn set_stopped(&mut self, exit_code: Option<u8>) {
+        self.status = Status::Stopped;
+        self.pid = None;
+        self.start_time = None;
+        self.boot_id = None;
+        self.exit_code = exit_code;
+    }
+
+    /// The status that is true now: nothing runs whose process is gone.
+    pub fn now(&self) -> Status {
+        match self.status {
+            Status::Running | Status::Paused if !self.is_alive() => Status::Stopped,
+            status => status,
+        }
+    }
+
+    /// Whether the container's process lives: the same pid, start time and boot.
+    pub fn is_alive(&self) -> bool {
+        let (Some(pid), Some(started)) = (self.pid, self.start_time) else { return false };
+        self.boot_id.is_some() && self.boot_id == boot_id() && start_time(pid) == Some(started)
+    }
+}
+
+/// A living process's start time; none for a zombie, which runs no more.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = read(&format!("/proc/{pid}/stat"))?;
+    // The command's name may hold spaces and parentheses; its last one ends it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X" | "x") {
+        return None;
+    }
+    // Field 3 is taken; 22 is the nineteenth from here.
+    fields.nth(18)?.parse().ok()
+}
+
+/// This boot's id.
+pub fn boot_id() -> Option<String> {
+    read("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_string()).filter(|id| !id.is_empty())
+}
+
+fn read(path: &str) -> Option<String> {
+    let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
