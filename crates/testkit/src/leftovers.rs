@@ -1,0 +1,67 @@
+//! What a command must not leave behind: mounts, processes, container directories, names.
+
+use std::path::Path;
+
+/// Everything below `dir` that is still mounted, used or running, one line each.
+pub fn find(dir: &Path) -> Vec<String> {
+    let mut found = mounts(dir);
+    found.extend(processes(dir));
+    for folder in ["containers", "names"] {
+        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| format!("{folder}/{}", entry.file_name().to_string_lossy())));
+    }
+    found
+}
+
+/// Mounts below `dir` in this mount namespace.
+pub fn mounts(dir: &Path) -> Vec<String> {
+    let info = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is there");
+    let points = info.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    points.filter(|point| Path::new(point).starts_with(dir)).map(|point| format!("mount {point}")).collect()
+}
+
+/// mountinfo writes blanks and the like in octal.
+fn unescape(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// Processes whose root, working directory, command line or mounts point below `dir`.
+pub fn processes(dir: &Path) -> Vec<String> {
+    let text = dir.to_string_lossy();
+    let mine = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc is there").flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid == mine || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let info = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+        let own_view = std::fs::read_link(entry.path().join("ns/mnt")).ok()
+            != std::fs::read_link("/proc/self/ns/mnt").ok();
+        let uses = String::from_utf8_lossy(&environment).contains(text.as_ref())
+            || command.contains(text.as_ref())
+            || (own_view && info.contains(text.as_ref()));
+        if uses {
+            found.push(format!("process {pid} {command}"));
+        }
+    }
+    found
+}
+
+/// Takes everything below `dir` away that a failed test may have left: kills, unmounts.
+pub fn clear(dir: &Path) {
+    for line in processes(dir) {
+        let pid =
+            line.split(' ').nth(1).and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    for line in mounts(dir).iter().rev() {
+        let point = line.trim_start_matches("mount ");
+        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+    }
+}

@@ -1,0 +1,90 @@
+//! What this machine can do. A test that needs more says so aloud and is counted as skipped.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Something a test cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// Effective uid 0.
+    Root,
+    /// overlayfs with `userxattr` on the temporary directory.
+    Overlay,
+    /// A program in PATH.
+    Program(&'static str),
+    /// One of the shared real images, by the name of its folder or file.
+    Shared(&'static str),
+}
+
+/// Skips the rest of a test unless the machine has all that is listed.
+#[macro_export]
+macro_rules! needs {
+    ($($need:expr),* $(,)?) => {
+        let able = {
+            use $crate::probe::Need::*;
+            $crate::probe::all(&[$($need),*])
+        };
+        if !able {
+            return;
+        }
+    };
+}
+
+/// True when all needs are met; else prints `SKIP name: reason` and appends it to the file `$OCIPIPE_SKIPS`.
+pub fn all(needs: &[Need]) -> bool {
+    let Some(reason) = needs.iter().find_map(|&need| lacking(need)) else { return true };
+    let thread = std::thread::current();
+    let line = format!("SKIP {}: {reason}\n", thread.name().unwrap_or("?"));
+    // Straight to the descriptor: the test harness captures eprint! of tests that pass.
+    drop(std::io::stderr().write_all(line.as_bytes()));
+    if let Some(path) = std::env::var_os("OCIPIPE_SKIPS") {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the skip list");
+        file.write_all(line.as_bytes()).expect("the skip list can be written");
+    }
+    false
+}
+
+fn lacking(need: Need) -> Option<String> {
+    match need {
+        Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
+        Need::Overlay => (!overlay_works()).then(|| "needs overlayfs with userxattr here".to_owned()),
+        Need::Program(name) => program(name).is_none().then(|| format!("needs {name} in PATH")),
+        Need::Shared(name) => {
+            image(name).is_none().then(|| format!("needs the shared image {name} (OCIPIPE_TEST_IMAGES)"))
+        }
+    }
+}
+
+/// Where a program lies in PATH (sbin folders included).
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/bin:/bin";
+    path.split(':').map(|dir| Path::new(dir).join(name)).find(|candidate| candidate.is_file())
+}
+
+/// A shared real image: below `$OCIPIPE_TEST_IMAGES`, else `../shared/images` beside the workspace.
+pub fn image(name: &str) -> Option<PathBuf> {
+    let dir = match std::env::var_os("OCIPIPE_TEST_IMAGES") {
+        Some(dir) => PathBuf::from(dir),
+        None => crate::world::workspace().join("../shared/images"),
+    };
+    let path = dir.join(name);
+    path.exists().then_some(path)
+}
+
+fn overlay_works() -> bool {
+    let Ok(dir) = tempfile::tempdir() else { return false };
+    for name in ["l", "u", "w", "m"] {
+        drop(std::fs::create_dir(dir.path().join(name)));
+    }
+    let at = dir.path().display();
+    let options = format!("userxattr,lowerdir={at}/l,upperdir={at}/u,workdir={at}/w");
+    let options = std::ffi::CString::new(options).unwrap_or_default();
+    let target = dir.path().join("m");
+    let flags = rustix::mount::MountFlags::empty();
+    let mounted = rustix::mount::mount("overlay", &target, "overlay", flags, options.as_c_str()).is_ok();
+    if mounted {
+        let _ = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH);
+    }
+    mounted
+}
