@@ -9,14 +9,13 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use overlay::marks;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 use sys::Call;
 
 /// Room for one `getdents64` call.
 const DIRENTS: usize = 32 * 1024;
-/// Overlayfs's own marks, of both kinds of mount, and what nested overlays escape: never part of a layer.
-const OVERLAY_XATTRS: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];
 /// What belongs to this host and not to the files: its policy's labels and its machine's signatures.
 const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"security.evm"];
 
@@ -95,7 +94,8 @@ impl Node {
 
     /// True for overlayfs's mark of a directory that hides those below it.
     pub(crate) fn is_opaque(&self) -> sys::Result<bool> {
-        Ok(self.xattr(c"user.overlay.opaque")?.is_some_and(|value| value == b"y"))
+        let name = CString::new(marks::OPAQUE).unwrap_or_default();
+        Ok(self.xattr(&name)?.is_some_and(|value| value == marks::OPAQUE_VALUE))
     }
 
     /// Opens the same object for reading: through the descriptor's own link, so that no rename can put another there.
@@ -185,7 +185,7 @@ const XATTR_MOST: usize = 65_536;
 
 /// Whether a layer carries an attribute: all but overlayfs's marks and what belongs to this host.
 fn is_kept(name: &[u8]) -> bool {
-    !name.is_empty() && !OVERLAY_XATTRS.iter().any(|p| name.starts_with(p)) && !HOST_XATTRS.contains(&name)
+    !name.is_empty() && !marks::is_reserved(name) && !HOST_XATTRS.contains(&name)
 }
 
 /// The names in a directory but `.` and `..`, in the order the file system has them.

@@ -1,0 +1,372 @@
+//! Trees packed into archives that other programs read: GNU tar, Python's tarfile, the kernel's overlayfs.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layer::{PackError, PackOptions, Packed, Warning, pack_merged, pack_plain, pack_upper};
+use rustix::fs::{CWD, FileType, Mode, Timestamps, XattrFlags};
+use sys::Root;
+use tempfile::TempDir;
+
+fn tree() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn open(dir: &Path) -> Root {
+    Root::open_ambient(dir).expect("open")
+}
+
+fn mknod(path: &Path, kind: FileType, major: u32, minor: u32) {
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(CWD, path, kind, Mode::from(0o600), device).expect("mknod");
+}
+
+fn set_xattr(path: &Path, name: &str, value: &[u8]) {
+    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).expect("setxattr");
+}
+
+fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("utimensat");
+}
+
+/// Packs and gives the archive, the count and the warnings.
+fn packed(
+    pack: impl FnOnce(&mut Vec<u8>, &mut dyn FnMut(Warning)) -> Result<Packed, PackError>,
+) -> (Vec<u8>, Packed, Vec<Warning>) {
+    let mut archive = Vec::new();
+    let mut warnings = Vec::new();
+    let told = pack(&mut archive, &mut |warning| warnings.push(warning)).expect("pack");
+    assert_eq!(told.bytes, archive.len() as u64, "the archive's size is told");
+    (archive, told, warnings)
+}
+
+fn plain(dir: &Path) -> (Vec<u8>, Packed, Vec<Warning>) {
+    packed(|out, warn| pack_plain(&open(dir), PackOptions::default(), out, warn))
+}
+
+fn upper(dir: &Path, base: Option<&Path>) -> (Vec<u8>, Packed, Vec<Warning>) {
+    let base = base.map(open);
+    packed(|out, warn| pack_upper(&open(dir), base.as_ref(), PackOptions::default(), out, warn))
+}
+
+/// The names in an archive, as Python's tarfile reads them.
+fn names(archive: &[u8]) -> Vec<String> {
+    let script = "import sys,tarfile\nfor m in tarfile.open(sys.argv[1]): print(ascii(m.name)[1:-1])";
+    python(archive, script).lines().map(str::to_owned).collect()
+}
+
+fn python(archive: &[u8], script: &str) -> String {
+    let dir = tree();
+    let file = dir.path().join("a.tar");
+    fs::write(&file, archive).expect("write");
+    let out = Command::new("python3").args(["-c", script]).arg(&file).output().expect("python3");
+    assert!(out.status.success(), "python3: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Extracts with GNU tar, keeping everything it can keep.
+fn extracted(archive: &[u8]) -> TempDir {
+    let dir = tree();
+    let file = tree();
+    let file = (file.path().join("a.tar"), file);
+    fs::write(&file.0, archive).expect("write");
+    let tar = Command::new("tar")
+        .args([
+            "--extract",
+            "--numeric-owner",
+            "--warning=no-timestamp",
+            "--same-owner",
+            "--same-permissions",
+            "--xattrs",
+            "--xattrs-include=*",
+        ])
+        .arg("-f")
+        .arg(&file.0)
+        .arg("-C")
+        .arg(dir.path())
+        .output()
+        .expect("tar");
+    assert!(tar.status.success(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
+    assert!(tar.stderr.is_empty(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
+    dir
+}
+
+/// Everything about a tree that a layer holds, one entry a line.
+fn listing(dir: &Path) -> String {
+    let script = r#"
+import os,sys,hashlib,stat
+root=sys.argv[1]; first={}; out=[]
+def one(path,rel):
+    s=os.lstat(path); x={n:os.getxattr(path,n,follow_symlinks=False) for n in os.listxattr(path,follow_symlinks=False)}
+    x={k:v for k,v in x.items() if not k.startswith(('user.overlay.','trusted.overlay.'))}
+    body=''
+    if stat.S_ISREG(s.st_mode): body=hashlib.sha256(open(path,'rb').read()).hexdigest()
+    if stat.S_ISLNK(s.st_mode): body=os.readlink(path)
+    links=first.setdefault((s.st_dev,s.st_ino),rel) if not stat.S_ISDIR(s.st_mode) else ''
+    size=s.st_size if stat.S_ISREG(s.st_mode) else 0
+    out.append(repr((rel,oct(s.st_mode),s.st_uid,s.st_gid,size,s.st_rdev,s.st_mtime_ns,sorted(x.items()),body,links)))
+one(root,'')
+for base,dirs,files in os.walk(root):
+    dirs.sort()
+    for n in sorted(dirs+files):
+        p=os.path.join(base,n); one(p,os.path.relpath(p,root))
+print('\n'.join(sorted(out)))
+"#;
+    let out = Command::new("python3").args(["-c", script]).arg(dir).output().expect("python3");
+    assert!(out.status.success(), "python3: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// One of each thing a layer can hold.
+fn everything(at: &Path) {
+    let long = "n".repeat(250);
+    fs::create_dir_all(at.join(format!("deep/{long}/{long}"))).expect("mkdir");
+    fs::write(at.join(format!("deep/{long}/{long}/file")), "deep").expect("write");
+    fs::write(at.join("setuid"), "#!").expect("write");
+    fs::set_permissions(at.join("setuid"), fs::Permissions::from_mode(0o6755)).expect("chmod");
+    fs::write(at.join("big-ids"), "").expect("write");
+    std::os::unix::fs::chown(at.join("big-ids"), Some(3_000_000_000), Some(4_000_000_000)).expect("chown");
+    fs::write(at.join("linked-b"), "one inode").expect("write");
+    fs::hard_link(at.join("linked-b"), at.join("linked-a")).expect("link");
+    symlink("x".repeat(300), at.join("long-link")).expect("symlink");
+    symlink("/etc/passwd", at.join("absolute-link")).expect("symlink");
+    mknod(&at.join("fifo"), FileType::Fifo, 0, 0);
+    mknod(&at.join("char"), FileType::CharacterDevice, 1, 7);
+    mknod(&at.join("block"), FileType::BlockDevice, 4095, 1_048_575);
+    fs::write(at.join("attributes"), "").expect("write");
+    set_xattr(&at.join("attributes"), "user.binary", b"\0\n=\xff");
+    set_xattr(&at.join("attributes"), "user.empty", b"");
+    // VFS_CAP_REVISION_2 with cap_net_raw, effective.
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    set_xattr(&at.join("attributes"), "security.capability", &capability);
+    fs::write(at.join("new\nline \\ -\u{fc}"), "odd").expect("write");
+    fs::write(at.join("sized"), vec![7; 1_000_003]).expect("write");
+    fs::create_dir(at.join("sticky")).expect("mkdir");
+    fs::set_permissions(at.join("sticky"), fs::Permissions::from_mode(0o1777)).expect("chmod");
+    for (name, seconds, nanoseconds) in [("setuid", 1, 5), ("big-ids", -1, 500_000_000), ("fifo", 1 << 33, 0)]
+    {
+        set_mtime(&at.join(name), seconds, nanoseconds);
+    }
+    set_mtime(&at.join("absolute-link"), 1_000_000_000, 123_456_789);
+}
+
+#[test]
+fn gnu_tar_extracts_the_tree_that_was_packed() {
+    let dir = tree();
+    everything(dir.path());
+    let (archive, told, warnings) = plain(dir.path());
+    assert_eq!(warnings, []);
+    assert_eq!(told.entries as usize, names(&archive).len(), "Python sees as many members");
+    assert_eq!(listing(dir.path()), listing(extracted(&archive).path()));
+}
+
+#[test]
+fn python_reads_names_times_and_attributes() {
+    let dir = tree();
+    fs::write(dir.path().join("f"), "data").expect("write");
+    set_xattr(&dir.path().join("f"), "user.k", b"v");
+    set_mtime(&dir.path().join("f"), 1_700_000_000, 250_000_000);
+    let script = "import sys,tarfile\nm=tarfile.open(sys.argv[1]).getmember('f')\n\
+                  print(m.size,m.mtime,m.uname,m.gname,m.pax_headers)";
+    let want = "4 1700000000.25   {'mtime': '1700000000.25', 'SCHILY.xattr.user.k': 'v'}\n";
+    assert_eq!(python(&plain(dir.path()).0, script), want);
+}
+
+#[test]
+fn packing_twice_gives_the_same_bytes_whatever_order_the_files_were_made_in() {
+    let (one, two) = (tree(), tree());
+    for (dir, order) in [(&one, ["a", "b", "c"]), (&two, ["c", "a", "b"])] {
+        for name in order {
+            fs::write(dir.path().join(name), name).expect("write");
+            set_mtime(&dir.path().join(name), 5, 0);
+        }
+        set_mtime(dir.path(), 5, 0);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    assert!(plain(one.path()).0 == plain(two.path()).0);
+}
+
+#[test]
+fn source_date_epoch_clamps_newer_times_only() {
+    let dir = tree();
+    for (name, seconds) in [("new", 2000), ("old", 500)] {
+        fs::write(dir.path().join(name), "").expect("write");
+        set_mtime(&dir.path().join(name), seconds, 7);
+    }
+    let options = PackOptions { epoch: Some(1000) };
+    let (archive, ..) = packed(|out, warn| pack_plain(&open(dir.path()), options, out, warn));
+    let at = extracted(&archive);
+    let times = ["new", "old"].map(|name| fs::metadata(at.path().join(name)).expect("stat"));
+    assert_eq!(times.map(|m| (m.mtime(), m.mtime_nsec())), [(1000, 0), (500, 7)]);
+}
+
+#[test]
+fn overlay_marks_become_the_marks_of_a_layer() {
+    let dir = tree();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("opaque/inner")).expect("mkdir");
+    set_xattr(&at("opaque"), "user.overlay.opaque", b"y");
+    set_xattr(&at("opaque/inner"), "user.overlay.origin", b"noise");
+    set_xattr(&at("opaque/inner"), "trusted.overlay.redirect", b"/etc");
+    mknod(&at("gone"), FileType::CharacterDevice, 0, 0);
+    fs::hard_link(at("gone"), at("opaque/gone-too")).expect("link");
+    let (archive, ..) = upper(dir.path(), Some(dir.path()));
+    let want = [".wh.gone", "opaque", "opaque/.wh..wh..opq", "opaque/.wh.gone-too", "opaque/inner"];
+    assert_eq!(names(&archive), want);
+    assert!(!archive.windows(8).any(|w| w == b".overlay"), "no mark of overlayfs is left");
+}
+
+#[test]
+fn no_change_gives_an_archive_without_members() {
+    let (changed, base) = (tree(), tree());
+    set_mtime(changed.path(), 100, 0);
+    set_mtime(base.path(), 100, 0);
+    let (archive, told, _) = upper(changed.path(), Some(base.path()));
+    assert_eq!((archive, told.entries), (vec![0; 1024], 0));
+    fs::set_permissions(changed.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
+    assert_eq!(names(&upper(changed.path(), Some(base.path())).0), ["."]);
+}
+
+#[test]
+fn hostile_entries_are_links_devices_and_warnings_never_followed_or_opened() {
+    let (dir, outside) = (tree(), tree());
+    let at = |name: &str| dir.path().join(name);
+    fs::write(outside.path().join("canary"), "CANARY").expect("write");
+    symlink(outside.path(), at("dir-link")).expect("symlink");
+    symlink(outside.path().join("canary"), at("link")).expect("symlink");
+    mknod(&at("fifo"), FileType::Fifo, 0, 0);
+    mknod(&at("watchdog"), FileType::CharacterDevice, 10, 130);
+    let _listening = std::os::unix::net::UnixListener::bind(at("socket")).expect("bind");
+    fs::write(at(&"n".repeat(255)), "").expect("write");
+    let (archive, told, warnings) = plain(dir.path());
+    assert_eq!(warnings, [Warning::Socket("\"socket\"".into())]);
+    assert_eq!(told.entries, 6);
+    assert!(!archive.windows(6).any(|w| w == b"CANARY"));
+}
+
+#[test]
+fn names_that_mean_deletions_are_refused_by_name() {
+    let dir = tree();
+    fs::write(dir.path().join(".wh.x"), "").expect("write");
+    let failed = pack_plain(&open(dir.path()), PackOptions::default(), &mut Vec::new(), &mut |_| ());
+    assert!(matches!(failed, Err(PackError::Reserved { path }) if path == "\".wh.x\""));
+    let dir = tree();
+    mknod(&dir.path().join("c"), FileType::CharacterDevice, 0, 0);
+    let failed = pack_plain(&open(dir.path()), PackOptions::default(), &mut Vec::new(), &mut |_| ());
+    assert!(matches!(failed, Err(PackError::Whiteout { path }) if path == "\"c\""));
+}
+
+#[test]
+fn a_directory_swapped_for_a_symlink_while_packing_never_lets_the_canary_in() {
+    let (dir, outside) = (tree(), tree());
+    fs::write(outside.path().join("file"), "CANARY").expect("write");
+    let at = |name: &str| CString::new(dir.path().join(name).to_str().expect("utf-8")).expect("no NUL");
+    fs::create_dir(dir.path().join("d")).expect("mkdir");
+    fs::write(dir.path().join("d/file"), "inside").expect("write");
+    symlink(outside.path(), dir.path().join("l")).expect("symlink");
+    fs::write(dir.path().join("f"), "inside").expect("write");
+    symlink(outside.path().join("file"), dir.path().join("g")).expect("symlink");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            while !done.load(Ordering::Relaxed) {
+                for (a, b) in [("d", "l"), ("f", "g")] {
+                    rustix::fs::renameat_with(CWD, at(a), CWD, at(b), exchange).expect("exchange");
+                }
+            }
+        });
+        let mut seen = [0; 2];
+        for _ in 0..1000 {
+            let mut archive = Vec::new();
+            let root = open(dir.path());
+            pack_plain(&root, PackOptions::default(), &mut archive, &mut |_| ()).expect("pack");
+            assert!(!archive.windows(6).any(|w| w == b"CANARY"), "the canary came in");
+            seen[usize::from(archive.windows(7).any(|w| w == b"d/file\0"))] += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(seen.iter().all(|&times| times > 0), "the swap was never seen: {seen:?}");
+    });
+}
+
+#[test]
+fn three_thousand_levels_of_directories_are_packed_with_few_descriptors() {
+    let dir = tree();
+    let mut deepest = open(dir.path());
+    for _ in 0..3000 {
+        rustix::fs::mkdirat(&deepest, "d", Mode::RWXU).expect("mkdir");
+        deepest = deepest.open_dir("d").expect("open");
+    }
+    let (_, told, _) = plain(dir.path());
+    assert_eq!(told.entries, 3001);
+    Command::new("rm").arg("-rf").arg(dir.path()).status().expect("rm");
+}
+
+#[test]
+fn what_is_mounted_in_a_tree_stays_out() {
+    let dir = tree();
+    fs::create_dir(dir.path().join("m")).expect("mkdir");
+    let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(dir.path().join("m")).status();
+    assert!(mount.expect("mount").success());
+    fs::write(dir.path().join("m/foreign"), "").expect("write");
+    let (archive, _, warnings) = plain(dir.path());
+    assert!(Command::new("umount").arg(dir.path().join("m")).status().expect("umount").success());
+    assert_eq!(names(&archive), [".", "m"]);
+    assert_eq!(warnings, [Warning::MountPoint("\"m\"".into())]);
+}
+
+/// Lower trees with everything that can hide something, uppermost first.
+fn stack(dir: &Path) -> [std::path::PathBuf; 3] {
+    let trees = ["top", "middle", "bottom"].map(|name| dir.join(name));
+    let [top, middle, bottom] = &trees;
+    for tree in &trees {
+        fs::create_dir(tree).expect("mkdir");
+    }
+    everything(bottom);
+    for name in ["a", "b", "merged", "hidden", "again", "to-file", "to-dir-parent"] {
+        fs::create_dir(bottom.join(name)).expect("mkdir");
+        fs::write(bottom.join(name).join("low"), "low").expect("write");
+    }
+    fs::write(bottom.join("to-dir"), "file below").expect("write");
+    for name in ["merged", "hidden"] {
+        fs::create_dir(middle.join(name)).expect("mkdir");
+        fs::write(middle.join(name).join("mid"), "mid").expect("write");
+    }
+    fs::set_permissions(middle.join("merged"), fs::Permissions::from_mode(0o700)).expect("chmod");
+    set_xattr(&middle.join("hidden"), "user.overlay.opaque", b"y");
+    mknod(&middle.join("again"), FileType::CharacterDevice, 0, 0);
+    mknod(&middle.join("linked-a"), FileType::CharacterDevice, 0, 0);
+    fs::write(middle.join("to-file"), "was a directory").expect("write");
+    fs::create_dir_all(top.join("to-dir/inner")).expect("mkdir");
+    for name in ["again", "merged", "hidden", "to-file"] {
+        fs::create_dir(top.join(name)).expect("mkdir");
+        fs::write(top.join(name).join("high"), "high").expect("write");
+    }
+    mknod(&top.join("a"), FileType::CharacterDevice, 0, 0);
+    mknod(&top.join("merged/low"), FileType::CharacterDevice, 0, 0);
+    trees
+}
+
+#[test]
+fn flattening_gives_what_overlayfs_shows() {
+    let dir = tree();
+    let trees = stack(dir.path());
+    let roots = trees.each_ref().map(|path| open(path));
+    let roots: Vec<&Root> = roots.iter().collect();
+    let (archive, ..) = packed(|out, warn| pack_merged(&roots, PackOptions::default(), out, warn));
+    let view = dir.path().join("view");
+    fs::create_dir(&view).expect("mkdir");
+    let lowers = trees.each_ref().map(|path| path.to_str().expect("utf-8")).join(":");
+    let options = format!("lowerdir={lowers},userxattr");
+    let mount = Command::new("mount").args(["-t", "overlay", "none", "-o", &options]).arg(&view).status();
+    assert!(mount.expect("mount").success());
+    let shown = listing(&view);
+    assert!(Command::new("umount").arg(&view).status().expect("umount").success());
+    assert_eq!(listing(extracted(&archive).path()), shown);
+}
