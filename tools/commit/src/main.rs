@@ -1,2 +1,15 @@
-//! oci-commit
-fn main() {}
+//! `oci-commit`: a container's files, or a directory's, to a new image.
+
+mod args;
+mod base;
+mod change;
+mod config;
+mod image;
+mod run;
+mod tags;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run("oci-commit", run::run)
+}

@@ -1,0 +1,305 @@
+//! Changes to an image's configuration: one type for flags and for docker's instructions (`--change`).
+//!
+//! The instructions' syntax is the Dockerfile's (docs.docker.com/reference/dockerfile); members are those of image-spec
+//! v1.1, config.md, and docker's `Healthcheck` and `OnBuild`, which other tools read too.
+
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+/// Why a change cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChangeError {
+    #[error("{0:?} is no instruction that changes a configuration ({KNOWN})")]
+    Unknown(String),
+    #[error("{0} needs a value")]
+    Empty(&'static str),
+    #[error("{0:?} is not KEY=VALUE")]
+    NotAPair(String),
+    #[error("a quote in {0:?} is not closed")]
+    Quote(String),
+    #[error("{0:?} is no port: write 80, 80/tcp, 53/udp or 8000-8010")]
+    Port(String),
+    #[error("{0:?} is no health check: write NONE, or [--interval=30s ...] CMD COMMAND")]
+    Health(String),
+    #[error("{0:?} is no duration: write 30s, 1m30s or 500ms")]
+    Duration(String),
+    #[error("{0:?} is not set in the environment")]
+    Unset(String),
+}
+
+const KNOWN: &str =
+    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR";
+
+/// One change.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    Env(String, String),
+    Label(String, String),
+    Cmd(Vec<String>),
+    Entrypoint(Vec<String>),
+    WorkingDir(String),
+    User(String),
+    Expose(String),
+    Volume(String),
+    StopSignal(String),
+    Health(Value),
+    OnBuild(String),
+}
+
+/// All changes of one instruction: `ENV a=1 b=2` makes two.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Instruction(pub(crate) Vec<Change>);
+
+impl FromStr for Instruction {
+    type Err = ChangeError;
+
+    fn from_str(text: &str) -> Result<Self, ChangeError> {
+        let text = text.trim();
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim();
+        let one = |change| Ok(vec![change]);
+        let changes = match &*name.to_ascii_uppercase() {
+            "CMD" => one(Change::Cmd(command(rest))),
+            "ENTRYPOINT" => one(Change::Entrypoint(command(rest))),
+            "ENV" => pairs("ENV", rest, Change::Env),
+            "LABEL" => pairs("LABEL", rest, Change::Label),
+            "WORKDIR" => one(Change::WorkingDir(single("WORKDIR", rest)?)),
+            "USER" => one(Change::User(single("USER", rest)?)),
+            "STOPSIGNAL" => one(Change::StopSignal(single("STOPSIGNAL", rest)?)),
+            "EXPOSE" => words(rest)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat()),
+            "VOLUME" => Ok(volumes(rest)?.into_iter().map(Change::Volume).collect()),
+            "HEALTHCHECK" => one(Change::Health(health(rest)?)),
+            "ONBUILD" => one(Change::OnBuild(some("ONBUILD", rest)?.into())),
+            _ => Err(ChangeError::Unknown(name.into())),
+        }?;
+        if changes.is_empty() { Err(ChangeError::Unknown(text.into())) } else { Ok(Self(changes)) }
+    }
+}
+
+/// A command: a JSON array of strings as it is, anything else for the shell, nothing for none.
+pub(crate) fn command(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    // Docker reads what is not quite an array for the shell too, where `[` is a command.
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(words) => words,
+        Err(_) => ["/bin/sh", "-c", text].map(String::from).into(),
+    }
+}
+
+/// `KEY=VALUE`; all after the first `=` belongs to the value.
+pub(crate) fn pair(text: &str) -> Result<(String, String), ChangeError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(ChangeError::NotAPair(text.into())),
+    }
+}
+
+/// `KEY=VALUE`, or `KEY` with the value it has in the environment of the caller.
+pub(crate) fn env_flag(text: &str) -> Result<(String, String), ChangeError> {
+    if text.contains('=') {
+        return pair(text);
+    }
+    match std::env::var(text) {
+        Ok(value) if !text.is_empty() => Ok((text.into(), value)),
+        _ => Err(ChangeError::Unset(text.into())),
+    }
+}
+
+/// `KEY=VALUE...`, or `KEY VALUE WITH BLANKS`, the older form of a single pair.
+fn pairs(
+    name: &'static str,
+    text: &str,
+    change: impl Fn(String, String) -> Change,
+) -> Result<Vec<Change>, ChangeError> {
+    let words = words(some(name, text)?)?;
+    if words[0].contains('=') {
+        let pairs = words.iter().map(|word| pair(word).map(|(key, value)| change(key, value)));
+        return pairs.collect();
+    }
+    match text.split_once(char::is_whitespace) {
+        Some((key, value)) => Ok(vec![change(key.into(), value.trim().into())]),
+        None => Err(ChangeError::NotAPair(text.into())),
+    }
+}
+
+fn some<'a>(name: &'static str, text: &'a str) -> Result<&'a str, ChangeError> {
+    if text.is_empty() { Err(ChangeError::Empty(name)) } else { Ok(text) }
+}
+
+fn single(name: &'static str, text: &str) -> Result<String, ChangeError> {
+    Ok(words(some(name, text)?)?.join(" "))
+}
+
+/// A port, a port and its protocol, or a range of them.
+fn expose(text: &str) -> Result<Vec<Change>, ChangeError> {
+    let bad = || ChangeError::Port(text.into());
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(&*protocol, "tcp" | "udp" | "sctp") {
+        return Err(bad());
+    }
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let (first, last) = (number(first).ok_or_else(bad)?, number(last).ok_or_else(bad)?);
+    if first == 0 || first > last {
+        return Err(bad());
+    }
+    Ok((first..=last).map(|port| Change::Expose(format!("{port}/{protocol}"))).collect())
+}
+
+/// One word of [`expose`].
+pub(crate) fn expose_flag(text: &str) -> Result<Instruction, ChangeError> {
+    expose(text).map(Instruction)
+}
+
+/// A JSON array of paths, or paths.
+fn volumes(text: &str) -> Result<Vec<String>, ChangeError> {
+    match serde_json::from_str::<Vec<String>>(some("VOLUME", text)?) {
+        Ok(paths) => Ok(paths),
+        Err(_) => words(text),
+    }
+}
+
+/// Docker's `Healthcheck`: the test and its times in nanoseconds.
+fn health(text: &str) -> Result<Value, ChangeError> {
+    let bad = || ChangeError::Health(text.into());
+    let mut check = serde_json::Map::new();
+    let mut rest = text;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, after) = option.split_once(char::is_whitespace).ok_or_else(bad)?;
+        let (key, value) = option.split_once('=').ok_or_else(bad)?;
+        let (member, value) = match key {
+            "interval" => ("Interval", nanoseconds(value)?),
+            "timeout" => ("Timeout", nanoseconds(value)?),
+            "start-period" => ("StartPeriod", nanoseconds(value)?),
+            "start-interval" => ("StartInterval", nanoseconds(value)?),
+            "retries" => ("Retries", value.parse().map_err(|_| bad())?),
+            _ => return Err(bad()),
+        };
+        check.insert(member.into(), value.into());
+        rest = after.trim_start();
+    }
+    let test = match rest.split_once(char::is_whitespace) {
+        None if rest.eq_ignore_ascii_case("none") => vec!["NONE".to_string()],
+        Some((cmd, line)) if cmd.eq_ignore_ascii_case("cmd") => {
+            match serde_json::from_str::<Vec<String>>(line.trim()) {
+                Ok(words) => [vec!["CMD".to_string()], words].concat(),
+                Err(_) => vec!["CMD-SHELL".into(), line.trim().into()],
+            }
+        }
+        _ => return Err(bad()),
+    };
+    check.insert("Test".into(), json!(test));
+    Ok(Value::Object(check))
+}
+
+/// A duration in Go's notation, units h, m, s, ms.
+fn nanoseconds(text: &str) -> Result<u64, ChangeError> {
+    let bad = || ChangeError::Duration(text.into());
+    let mut total = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
+        let unit = &rest[digits..];
+        let length = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let factor = match &unit[..length] {
+            "h" => 3_600_000_000_000,
+            "m" => 60_000_000_000,
+            "s" => 1_000_000_000,
+            "ms" => 1_000_000,
+            _ => return Err(bad()),
+        };
+        total = number.checked_mul(factor).and_then(|n| total.checked_add(n)).ok_or_else(bad)?;
+        rest = &unit[length..];
+    }
+    if total == 0 { Err(bad()) } else { Ok(total) }
+}
+
+/// Words as the Dockerfile's parser cuts them: blanks separate, quotes group, a backslash takes the next character.
+fn words(text: &str) -> Result<Vec<String>, ChangeError> {
+    let mut all = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, c) if c.is_whitespace() => all.extend(word.take()),
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some(open), c) if c == open => quote = None,
+            // Single quotes keep a backslash.
+            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(ChangeError::Quote(text.into()));
+    }
+    all.extend(word);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<Change> {
+        text.parse::<Instruction>().expect(text).0
+    }
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.into()).collect()
+    }
+
+    #[test]
+    fn instructions_are_read_as_docker_reads_them() {
+        let env = |key: &str, value: &str| Change::Env(key.into(), value.into());
+        for (text, want) in [
+            ("CMD [\"a\", \"b c\"]", vec![Change::Cmd(list(&["a", "b c"]))]),
+            ("cmd echo \"hi\"  there", vec![Change::Cmd(list(&["/bin/sh", "-c", "echo \"hi\"  there"]))]),
+            ("CMD [ -f x ]", vec![Change::Cmd(list(&["/bin/sh", "-c", "[ -f x ]"]))]),
+            ("CMD []", vec![Change::Cmd(vec![])]),
+            ("ENTRYPOINT [\"/init\"]", vec![Change::Entrypoint(list(&["/init"]))]),
+            ("ENV A=1 B=\"two words\" C=x\\ y D=a=b", vec![
+                env("A", "1"),
+                env("B", "two words"),
+                env("C", "x y"),
+                env("D", "a=b"),
+            ]),
+            ("ENV KEY some value", vec![env("KEY", "some value")]),
+            ("ENV E=", vec![env("E", "")]),
+            ("LABEL \"com.example\"='v'", vec![Change::Label("com.example".into(), "v".into())]),
+            ("WORKDIR /a b", vec![Change::WorkingDir("/a b".into())]),
+            ("USER 1000:1000", vec![Change::User("1000:1000".into())]),
+            ("EXPOSE 80 53/UDP", vec![Change::Expose("80/tcp".into()), Change::Expose("53/udp".into())]),
+            ("EXPOSE 8-9/tcp", vec![Change::Expose("8/tcp".into()), Change::Expose("9/tcp".into())]),
+            ("VOLUME /data /x", vec![Change::Volume("/data".into()), Change::Volume("/x".into())]),
+            ("VOLUME [\"/a b\"]", vec![Change::Volume("/a b".into())]),
+            ("STOPSIGNAL SIGQUIT", vec![Change::StopSignal("SIGQUIT".into())]),
+            ("HEALTHCHECK NONE", vec![Change::Health(json!({"Test": ["NONE"]}))]),
+            ("HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f x", vec![Change::Health(
+                json!({"Interval": 90_000_000_000_u64, "Retries": 3, "Test": ["CMD-SHELL", "curl -f x"]}),
+            )]),
+            ("ONBUILD RUN make", vec![Change::OnBuild("RUN make".into())]),
+        ] {
+            assert_eq!(read(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for text in [
+            "", "RUN make", "COPY a b", "ENV", "ENV A", "ENV A=\"x", "ENV =x", "LABEL a", "EXPOSE", "EXPOSE http",
+            "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE +80", "USER", "WORKDIR", "VOLUME", "HEALTHCHECK",
+            "HEALTHCHECK curl", "HEALTHCHECK --interval=5 CMD x", "HEALTHCHECK --interval=5s",
+        ] {
+            assert!(text.parse::<Instruction>().is_err(), "{text:?}");
+        }
+    }
+}

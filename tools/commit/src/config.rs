@@ -1,0 +1,313 @@
+//! The configuration of the new image: the base's own, edited in place, with everything unknown kept.
+//!
+//! Works on the JSON itself (image-spec v1.1, config.md), as other tools keep members of their own in it.
+
+use descriptor::{Digest, Platform};
+use serde_json::{Map, Value, json};
+
+use crate::change::Change;
+
+/// An image configuration under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Config(Map<String, Value>);
+
+/// What the history says of the new layer (config.md, "history").
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) created_by: String,
+    pub(crate) author: Option<String>,
+    pub(crate) comment: Option<String>,
+}
+
+/// What the base was, where that cannot be edited.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration's {0:?} is not what image-spec says")]
+pub(crate) struct BadConfig(&'static str);
+
+impl Config {
+    /// One of an image without a base.
+    pub(crate) fn new(platform: &Platform) -> Self {
+        let mut members = Map::new();
+        members.insert("architecture".into(), json!(platform.architecture));
+        members.insert("os".into(), json!(platform.os));
+        if let Some(variant) = &platform.variant {
+            members.insert("variant".into(), json!(variant));
+        }
+        Self(members)
+    }
+
+    /// The configuration of a base.
+    pub(crate) fn of(value: Value) -> Result<Self, BadConfig> {
+        let Value::Object(members) = value else { return Err(BadConfig("")) };
+        for (name, fits) in [
+            ("config", Value::is_object as fn(&Value) -> bool),
+            ("history", Value::is_array),
+            ("rootfs", Value::is_object),
+        ] {
+            if members.get(name).is_some_and(|value| !value.is_null() && !fits(value)) {
+                return Err(BadConfig(name));
+            }
+        }
+        Ok(Self(members))
+    }
+
+    /// Makes the changes, in their order. An ENTRYPOINT without a CMD beside it clears the base's CMD, which was its
+    /// argument, as docker's builder does.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Result<(), BadConfig> {
+        let sets_cmd = changes.iter().any(|change| matches!(change, Change::Cmd(_)));
+        if !sets_cmd && changes.iter().any(|change| matches!(change, Change::Entrypoint(_))) {
+            self.process()?.remove("Cmd");
+        }
+        changes.iter().try_for_each(|change| self.change(change))
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), BadConfig> {
+        match change {
+            Change::Env(key, value) => self.set_env(key, value),
+            Change::Label(key, value) => self.set_member("Labels", key, json!(value)),
+            Change::Expose(port) => self.set_member("ExposedPorts", port, json!({})),
+            Change::Volume(path) => self.set_member("Volumes", path, json!({})),
+            Change::Cmd(words) => self.set_words("Cmd", words),
+            Change::Entrypoint(words) => self.set_words("Entrypoint", words),
+            Change::User(user) => self.set("User", json!(user)),
+            Change::StopSignal(signal) => self.set("StopSignal", json!(signal)),
+            Change::Health(check) => self.set("Healthcheck", check.clone()),
+            Change::WorkingDir(dir) => self.set_working_dir(dir),
+            Change::OnBuild(trigger) => {
+                let triggers = self.process()?.entry("OnBuild").or_insert(Value::Null);
+                list_of(triggers).ok_or(BadConfig("OnBuild"))?.push(json!(trigger));
+                Ok(())
+            }
+        }
+    }
+
+    /// The layers' diffIDs, the lowest first.
+    pub(crate) fn set_diff_ids(&mut self, diff_ids: &[Digest]) {
+        let ids: Vec<String> = diff_ids.iter().map(ToString::to_string).collect();
+        self.0.insert("rootfs".into(), json!({"type": "layers", "diff_ids": ids}));
+    }
+
+    /// Replaces the history: the image has one layer, and this is how it came to be.
+    pub(crate) fn begin_history(&mut self, event: &Event) {
+        self.0.insert("history".into(), json!([event.to_json()]));
+        self.stamp(event);
+    }
+
+    /// Adds to the history, which before told of `layers` layers, or too few: then entries without a word fill it up,
+    /// as readers count them.
+    pub(crate) fn extend_history(&mut self, event: &Event, layers: usize) -> Result<(), BadConfig> {
+        let history = list_of(self.0.entry("history").or_insert(Value::Null)).ok_or(BadConfig("history"))?;
+        let told = history.iter().filter(|entry| entry.get("empty_layer") != Some(&json!(true))).count();
+        history.extend((told..layers).map(|_| json!({})));
+        history.push(event.to_json());
+        self.stamp(event);
+        Ok(())
+    }
+
+    fn stamp(&mut self, event: &Event) {
+        self.0.insert("created".into(), json!(event.created));
+        if let Some(author) = &event.author {
+            self.0.insert("author".into(), json!(author));
+        }
+    }
+
+    /// The bytes of the document.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        Value::Object(self.0.clone()).to_string().into_bytes()
+    }
+
+    /// The member `config`: how a container of the image runs.
+    fn process(&mut self) -> Result<&mut Map<String, Value>, BadConfig> {
+        map_of(self.0.entry("config").or_insert(Value::Null)).ok_or(BadConfig("config"))
+    }
+
+    fn set(&mut self, name: &str, value: Value) -> Result<(), BadConfig> {
+        self.process()?.insert(name.into(), value);
+        Ok(())
+    }
+
+    /// No words take the member away: an empty array is not the same to all readers.
+    fn set_words(&mut self, name: &str, words: &[String]) -> Result<(), BadConfig> {
+        if words.is_empty() {
+            self.process()?.remove(name);
+            return Ok(());
+        }
+        self.set(name, json!(words))
+    }
+
+    fn set_member(&mut self, name: &'static str, key: &str, value: Value) -> Result<(), BadConfig> {
+        let members = map_of(self.process()?.entry(name).or_insert(Value::Null)).ok_or(BadConfig(name))?;
+        members.insert(key.into(), value);
+        Ok(())
+    }
+
+    fn set_env(&mut self, key: &str, value: &str) -> Result<(), BadConfig> {
+        let list = list_of(self.process()?.entry("Env").or_insert(Value::Null)).ok_or(BadConfig("Env"))?;
+        let entry = json!(format!("{key}={value}"));
+        let of_key = |old: &Value| {
+            old.as_str().is_some_and(|old| old.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
+        };
+        match list.iter_mut().find(|old| of_key(old)) {
+            Some(old) => *old = entry,
+            None => list.push(entry),
+        }
+        Ok(())
+    }
+
+    /// A relative path goes on from the one before, as in a Dockerfile.
+    fn set_working_dir(&mut self, dir: &str) -> Result<(), BadConfig> {
+        let before = self.process()?.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
+        let dir = match dir.starts_with('/') {
+            true => dir.to_string(),
+            false => format!("{}/{dir}", before.trim_end_matches('/')),
+        };
+        self.set("WorkingDir", json!(dir))
+    }
+}
+
+impl Event {
+    fn to_json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("created".into(), json!(self.created));
+        members.insert("created_by".into(), json!(self.created_by));
+        for (name, text) in [("author", &self.author), ("comment", &self.comment)] {
+            if let Some(text) = text {
+                members.insert(name.into(), json!(text));
+            }
+        }
+        Value::Object(members)
+    }
+}
+
+/// The object that a member is, or becomes where Go wrote `null` for none.
+fn map_of(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}
+
+/// As [`map_of`], for arrays.
+fn list_of(value: &mut Value) -> Option<&mut Vec<Value>> {
+    if value.is_null() {
+        *value = Value::Array(Vec::new());
+    }
+    value.as_array_mut()
+}
+
+/// A time as RFC 3339 has it, in UTC; `seconds` since 1970.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to the Gregorian calendar by eras of 400 years that begin in March (Howard Hinnant, "chrono-compatible
+    // low-level date algorithms", civil_from_days).
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Config {
+        Config::of(json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "docker_version": "20",
+            "config": {
+                "Env": ["PATH=/bin", "A=1=2", "AB=3"],
+                "Cmd": ["sh"],
+                "WorkingDir": "/srv",
+                "Labels": null,
+                "ArgsEscaped": true,
+            },
+            "rootfs": {"type": "layers", "diff_ids": []},
+            "history": [{"created_by": "x"}, {"created_by": "y", "empty_layer": true}],
+        }))
+        .expect("a configuration")
+    }
+
+    fn event() -> Event {
+        Event { created: rfc3339(0), created_by: "oci-commit".into(), author: None, comment: None }
+    }
+
+    fn changed(changes: &[Change]) -> Value {
+        let mut config = base();
+        config.apply(changes).expect("apply");
+        Value::Object(config.0)["config"].clone()
+    }
+
+    #[test]
+    fn what_is_not_changed_stays_as_it_was() {
+        let mut config = base();
+        config.apply(&[Change::User("me".into())]).expect("apply");
+        let (before, after) = (base().0, config.0);
+        assert_eq!(after["docker_version"], "20");
+        assert_eq!(after["config"]["ArgsEscaped"], true);
+        assert_eq!(after["config"]["Env"], before["config"]["Env"]);
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_variable_is_replaced_where_it_stands_and_only_it() {
+        let env = changed(&[Change::Env("A".into(), "x=y".into()), Change::Env("N".into(), String::new())])["Env"].clone();
+        assert_eq!(env, json!(["PATH=/bin", "A=x=y", "AB=3", "N="]));
+    }
+
+    #[test]
+    fn an_entrypoint_clears_the_command_that_was_its_argument() {
+        let entrypoint = Change::Entrypoint(vec!["/e".into()]);
+        assert_eq!(changed(std::slice::from_ref(&entrypoint)).get("Cmd"), None);
+        let both = changed(&[Change::Cmd(vec!["c".into()]), entrypoint]);
+        assert_eq!((&both["Cmd"], &both["Entrypoint"]), (&json!(["c"]), &json!(["/e"])));
+    }
+
+    #[test]
+    fn members_that_go_wrote_as_null_can_be_filled() {
+        let labels = changed(&[Change::Label("k".into(), "v".into())])["Labels"].clone();
+        assert_eq!(labels, json!({"k": "v"}));
+        assert!(Config::of(json!({"config": null, "history": null})).is_ok());
+        assert!(Config::of(json!({"config": []})).is_err());
+    }
+
+    #[test]
+    fn a_relative_working_directory_goes_on_from_the_one_before() {
+        let dirs = ["sub", "/other", "x"].map(|dir| Change::WorkingDir(dir.into()));
+        assert_eq!(changed(&dirs[..1])["WorkingDir"], "/srv/sub");
+        assert_eq!(changed(&dirs)["WorkingDir"], "/other/x");
+    }
+
+    #[test]
+    fn the_history_counts_as_many_layers_as_the_image_has() {
+        let mut config = base();
+        config.extend_history(&event(), 3).expect("extend");
+        let history = config.0["history"].as_array().expect("an array").clone();
+        let layers = history.iter().filter(|entry| entry.get("empty_layer").is_none()).count();
+        assert_eq!((layers, history.len()), (4, 5));
+        config.begin_history(&event());
+        assert_eq!(config.0["history"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339_has_them() {
+        for (seconds, want) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), want);
+        }
+    }
+}
