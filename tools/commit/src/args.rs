@@ -112,7 +112,8 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     /// All changes in the order they apply: instructions first, flags over them.
     pub(crate) fn changes(&self) -> Vec<Change> {
-        let mut all: Vec<Change> = self.changes.iter().flat_map(|instruction| instruction.0.clone()).collect();
+        let mut all: Vec<Change> =
+            self.changes.iter().flat_map(|instruction| instruction.0.clone()).collect();
         let pairs = |pairs: &[(String, String)], change: fn(String, String) -> Change| {
             pairs.iter().cloned().map(|(key, value)| change(key, value)).collect::<Vec<_>>()
         };

@@ -67,7 +67,9 @@ impl FromStr for Instruction {
             "WORKDIR" => one(Change::WorkingDir(single("WORKDIR", rest)?)),
             "USER" => one(Change::User(single("USER", rest)?)),
             "STOPSIGNAL" => one(Change::StopSignal(single("STOPSIGNAL", rest)?)),
-            "EXPOSE" => words(rest)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat()),
+            "EXPOSE" => {
+                words(rest)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat())
+            }
             "VOLUME" => Ok(volumes(rest)?.into_iter().map(Change::Volume).collect()),
             "HEALTHCHECK" => one(Change::Health(health(rest)?)),
             "ONBUILD" => one(Change::OnBuild(some("ONBUILD", rest)?.into())),
@@ -266,12 +268,10 @@ mod tests {
             ("CMD [ -f x ]", vec![Change::Cmd(list(&["/bin/sh", "-c", "[ -f x ]"]))]),
             ("CMD []", vec![Change::Cmd(vec![])]),
             ("ENTRYPOINT [\"/init\"]", vec![Change::Entrypoint(list(&["/init"]))]),
-            ("ENV A=1 B=\"two words\" C=x\\ y D=a=b", vec![
-                env("A", "1"),
-                env("B", "two words"),
-                env("C", "x y"),
-                env("D", "a=b"),
-            ]),
+            (
+                "ENV A=1 B=\"two words\" C=x\\ y D=a=b",
+                vec![env("A", "1"), env("B", "two words"), env("C", "x y"), env("D", "a=b")],
+            ),
             ("ENV KEY some value", vec![env("KEY", "some value")]),
             ("ENV E=", vec![env("E", "")]),
             ("LABEL \"com.example\"='v'", vec![Change::Label("com.example".into(), "v".into())]),
@@ -283,9 +283,12 @@ mod tests {
             ("VOLUME [\"/a b\"]", vec![Change::Volume("/a b".into())]),
             ("STOPSIGNAL SIGQUIT", vec![Change::StopSignal("SIGQUIT".into())]),
             ("HEALTHCHECK NONE", vec![Change::Health(json!({"Test": ["NONE"]}))]),
-            ("HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f x", vec![Change::Health(
-                json!({"Interval": 90_000_000_000_u64, "Retries": 3, "Test": ["CMD-SHELL", "curl -f x"]}),
-            )]),
+            (
+                "HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f x",
+                vec![Change::Health(
+                    json!({"Interval": 90_000_000_000_u64, "Retries": 3, "Test": ["CMD-SHELL", "curl -f x"]}),
+                )],
+            ),
             ("ONBUILD RUN make", vec![Change::OnBuild("RUN make".into())]),
         ] {
             assert_eq!(read(text), want, "{text:?}");
@@ -295,9 +298,27 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         for text in [
-            "", "RUN make", "COPY a b", "ENV", "ENV A", "ENV A=\"x", "ENV =x", "LABEL a", "EXPOSE", "EXPOSE http",
-            "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE +80", "USER", "WORKDIR", "VOLUME", "HEALTHCHECK",
-            "HEALTHCHECK curl", "HEALTHCHECK --interval=5 CMD x", "HEALTHCHECK --interval=5s",
+            "",
+            "RUN make",
+            "COPY a b",
+            "ENV",
+            "ENV A",
+            "ENV A=\"x",
+            "ENV =x",
+            "LABEL a",
+            "EXPOSE",
+            "EXPOSE http",
+            "EXPOSE 0",
+            "EXPOSE 70000",
+            "EXPOSE 9-8",
+            "EXPOSE +80",
+            "USER",
+            "WORKDIR",
+            "VOLUME",
+            "HEALTHCHECK",
+            "HEALTHCHECK curl",
+            "HEALTHCHECK --interval=5 CMD x",
+            "HEALTHCHECK --interval=5s",
         ] {
             assert!(text.parse::<Instruction>().is_err(), "{text:?}");
         }

@@ -259,7 +259,9 @@ mod tests {
 
     #[test]
     fn a_variable_is_replaced_where_it_stands_and_only_it() {
-        let env = changed(&[Change::Env("A".into(), "x=y".into()), Change::Env("N".into(), String::new())])["Env"].clone();
+        let env =
+            changed(&[Change::Env("A".into(), "x=y".into()), Change::Env("N".into(), String::new())])["Env"]
+                .clone();
         assert_eq!(env, json!(["PATH=/bin", "A=x=y", "AB=3", "N="]));
     }
 

@@ -51,7 +51,12 @@ pub(crate) struct NewImage {
 
 impl NewImage {
     /// Puts configuration and manifest into the store, then names the image; a lease keeps one without a name.
-    pub(crate) fn publish(self, store: &Store, lease: &Lease, names: &[Reference]) -> Result<ImageLine, Failure> {
+    pub(crate) fn publish(
+        self,
+        store: &Store,
+        lease: &Lease,
+        names: &[Reference],
+    ) -> Result<ImageLine, Failure> {
         let what = || "the new image".to_string();
         let config = store.put_document(&self.config).during(what)?;
         let manifest = self.manifest(config);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::{During, Failure, Stage, human_bytes};
 use descriptor::{Exit, ImageLine, Line, Platform};
-use layer::{PackOptions, Packed, Warning};
+use layer::{PackOptions, Warning};
 use serde_json::json;
 use store::{Container, CreateDoc, Lease, Store};
 use sys::Root;
@@ -32,7 +32,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         return commit.finish(stage, container, 1).map(|()| 0);
     }
     if tags::name_one_image(&args.tags) {
-        let line = stage.single("--tag names one image; for several the name contains {n}, {name} or {platform}")?;
+        let line =
+            stage.single("--tag names one image; for several the name contains {n}, {name} or {platform}")?;
         return commit.line(stage, line, 1).map(|()| 0);
     }
     let mut n = 0;
@@ -62,7 +63,8 @@ impl Commit<'_> {
     fn line(&self, stage: &Stage, line: Line, n: usize) -> Result<(), Failure> {
         let Line::Container(line) = line else {
             let why = format!("a line of the kind {}, where a container's is needed", line.kind());
-            return Err(Failure::usage("input on stdin", why).with_hint("oci-mount makes a container of a rootfs line"));
+            return Err(Failure::usage("input on stdin", why)
+                .with_hint("oci-mount makes a container of a rootfs line"));
         };
         let container = self.store.resolve_line(&line).during(|| format!("container {:?}", line.name))?;
         self.finish(stage, container, n)
@@ -70,7 +72,8 @@ impl Commit<'_> {
 
     /// Commits a container; if it was made to be removed at its end, this is its end, whether all went well or not.
     fn finish(&self, stage: &Stage, container: Container, n: usize) -> Result<(), Failure> {
-        let what = || format!("container {}", container.name());
+        let name = container.name().to_string();
+        let what = || format!("container {name}");
         let doc = container.create().during(what)?;
         let done = self.container(stage, &container, n).and_then(|line| stage.emit(&Line::Image(line)));
         if doc.auto_remove && (done.is_ok() || !doc.keep_on_failure) {
@@ -84,7 +87,8 @@ impl Commit<'_> {
     fn container(&self, stage: &Stage, container: &Container, n: usize) -> Result<ImageLine, Failure> {
         let what = || format!("container {}", container.name());
         let doc = container.create().during(what)?;
-        let image = doc.image.ok_or_else(|| Failure::new(Exit::Content, what(), "it was made of no image"))?;
+        let image =
+            doc.image.ok_or_else(|| Failure::new(Exit::Content, what(), "it was made of no image"))?;
         self.lease.touch(&image).during(what)?;
         let base = Base::read(self.store, &image)?;
         let platform = base.image.platform.clone();
@@ -92,7 +96,8 @@ impl Commit<'_> {
         let names = tags::references(&self.args.tags, &place)?;
         let layer = self.pack(stage, container, &base)?;
         self.lease.touch(&layer.descriptor.digest).during(what)?;
-        let config = self.configure(&doc, &base, &layer).map_err(|e| Failure::new(Exit::Content, what(), e))?;
+        let config =
+            self.configure(&doc, &base, &layer).map_err(|e| Failure::new(Exit::Content, what(), e))?;
         self.report(stage, &base, &layer);
         let mut layers = if self.args.layer { base.layers } else { Vec::new() };
         layers.push(json!(layer.descriptor));
@@ -105,7 +110,8 @@ impl Commit<'_> {
         let what = || format!("container {}", container.name());
         let lock = container.lock().during(what)?;
         let _held = if container.state().during(what)?.is_alive() {
-            stage.note("the container runs on while it is committed: files that change meanwhile may be torn");
+            stage
+                .note("the container runs on while it is committed: files that change meanwhile may be torn");
             // Its end has to be recorded, however long this takes.
             drop(lock);
             None
@@ -127,7 +133,12 @@ impl Commit<'_> {
         })
     }
 
-    fn configure(&self, doc: &CreateDoc, base: &Base, layer: &NewLayer) -> Result<Config, crate::config::BadConfig> {
+    fn configure(
+        &self,
+        doc: &CreateDoc,
+        base: &Base,
+        layer: &NewLayer,
+    ) -> Result<Config, crate::config::BadConfig> {
         let mut config = Config::of(base.config.clone())?;
         if self.args.config.inherit {
             config.apply(&inherited(doc))?;
@@ -152,7 +163,10 @@ impl Commit<'_> {
             Failure::new(exit, what(), e)
         })?;
         if dir.canonicalize().is_ok_and(|dir| self.store.path().starts_with(dir)) {
-            return Err(Failure::usage(what(), "the store lies in it and would become part of its own image"));
+            return Err(Failure::usage(
+                what(),
+                "the store lies in it and would become part of its own image",
+            ));
         }
         let platform = self.args.platform.clone().unwrap_or_else(Platform::host);
         let place = tags::Place { n: 1, name: "rootfs", platform: &platform.to_string() };
@@ -178,7 +192,9 @@ impl Commit<'_> {
 
     /// The history's new entry. The container's command is not told: it may hold what was given to oci-mount alone.
     fn event(&self, created_by: &str) -> Event {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().try_into().unwrap_or(0));
+        let now = || {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().try_into().unwrap_or(0))
+        };
         Event {
             created: rfc3339(self.args.source_date_epoch.unwrap_or_else(now)),
             created_by: created_by.into(),
@@ -204,7 +220,8 @@ impl Commit<'_> {
 fn inherited(doc: &CreateDoc) -> Vec<Change> {
     let process = &doc.process;
     let mut changes = Vec::new();
-    changes.extend(process.env.iter().filter_map(|env| change::pair(env).ok()).map(|(k, v)| Change::Env(k, v)));
+    changes
+        .extend(process.env.iter().filter_map(|env| change::pair(env).ok()).map(|(k, v)| Change::Env(k, v)));
     changes.extend(doc.labels.iter().map(|(k, v)| Change::Label(k.clone(), v.clone())));
     changes.extend(process.entrypoint.clone().map(Change::Entrypoint));
     changes.extend(process.args.clone().map(Change::Cmd));
