@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "rootfs")]
     pub(crate) layer: bool,
 
-    /// Name the image; for several lines the name contains {n}, {name} or {platform}
+    /// Name the image; for several lines the name contains {name}, {platform}, or n in braces for the count
     #[arg(short, long = "tag", value_name = "REF")]
     pub(crate) tags: Vec<String>,
 
