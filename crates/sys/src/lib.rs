@@ -16,6 +16,7 @@ pub mod mount;
 mod net;
 pub mod process;
 mod root;
+pub mod umask;
 mod walk;
 
 pub use error::{Call, Error, Result};
