@@ -15,7 +15,7 @@ use sys::Root;
 use sys::lock::{Kind, Lock};
 
 use crate::files::{About, Durable, found};
-use crate::staging::{StagedDir, discard, discard_in_two};
+use crate::staging::{StagedDir, discard, discard_container};
 use crate::{DOCUMENT_LIMIT, DocumentFault, Error, Result, State, Store, files, names};
 
 /// The directories of a bundle.
@@ -319,15 +319,16 @@ impl ContainerDraft {
                 Err(e) => return Err(e),
             }
         }
-        if !staged.publish(&path)? {
+        staged.intend(&id, &name)?;
+        let fresh = staged.publish_then(&path, || {
+            if durable == Durable::Yes {
+                files::sync_parent(store.dir(), &path)?;
+            }
+            store.write_name(&name, &id)?;
+            if durable == Durable::Yes { files::sync_parent(store.dir(), "names/") } else { Ok(()) }
+        })?;
+        if !fresh {
             return Err(Error::Exists { id });
-        }
-        if durable == Durable::Yes {
-            files::sync_parent(store.dir(), &path)?;
-        }
-        store.write_name(&name, &id)?;
-        if durable == Durable::Yes {
-            files::sync_parent(store.dir(), "names/")?;
         }
         Ok(Container { store, id, name, instance })
     }
@@ -453,12 +454,7 @@ impl Container {
     /// # Errors
     /// A failed call: `EXDEV` or `EBUSY` where something is still mounted inside, whose files stay.
     pub fn remove(self) -> Result<()> {
-        let names = self.store.lock_names()?;
-        discard_in_two(&self.store, &self.relative(), || {
-            self.store.free_name(&self.name, &self.id)?;
-            drop(names);
-            Ok(())
-        })
+        discard_container(&self.store, &self.id, &self.name)
     }
 
     fn relative(&self) -> String {

@@ -51,7 +51,9 @@ pub(crate) fn open_regular_with(
     let path = path.as_ref();
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let wrong = |found| Err(wrong_kind(path, found));
-    match root.open(path, flags, PRIVATE_FILE) {
+    // openat2 refuses a mode without O_CREAT.
+    let mode = if flags.contains(OFlags::CREATE) { PRIVATE_FILE } else { Mode::empty() };
+    match root.open(path, flags, mode) {
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) if e.errno == Errno::LOOP => wrong("a symlink"),
         Err(e) if e.errno == Errno::ISDIR => wrong("a directory"),

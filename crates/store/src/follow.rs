@@ -93,8 +93,11 @@ impl Store {
 
     /// A blob's bytes; a file that nobody writes counts for nothing yet.
     fn source(&self, digest: &Digest, size: u64) -> Result<Option<Source>> {
-        if let Some(file) = self.whole(digest, size)? {
-            return Ok(Some(Source::Whole(file)));
+        match self.whole(digest, size) {
+            Ok(Some(file)) => return Ok(Some(Source::Whole(file))),
+            // Damaged, and perhaps being fetched again.
+            Ok(None) | Err(Error::WrongSize { .. }) => {}
+            Err(e) => return Err(e),
         }
         let path = ingest_path(digest);
         if let Some((file, _)) = files::open_regular(self.dir(), &path)?

@@ -3,10 +3,13 @@
 //! A file is its own lock. A directory `X` is locked by `X.lock` beside it, made before and removed after it. What is
 //! not locked is a dead process's: whoever opens the store next removes it. After locking, the inode is compared, for
 //! a sweeper or the maker may have removed the file that was opened.
+//!
+//! A container's lock file holds an intent, its id and name: between the two renames of a creation or a removal the
+//! directory is without a name, or the name without a directory. Whoever finds the lock free finishes the job.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use rustix::fs::OFlags;
 use sys::lock::{Kind, Lock};
@@ -15,6 +18,8 @@ use sys::{Call, Root};
 use crate::files::{About, Durable};
 use crate::{Result, Store, files, remove_tree};
 
+/// The most bytes of an intent: an id and a name.
+const INTENT_LIMIT: u64 = 512;
 const READ_WRITE: OFlags = OFlags::RDWR.union(OFlags::CREATE);
 
 /// A name in the staging area that goes with its guard.
@@ -137,10 +142,25 @@ impl StagedDir {
     }
 
     /// Renames the directory to `target` unless something is there; false then, and it is removed.
-    pub(crate) fn publish(mut self, target: &str) -> Result<bool> {
+    pub(crate) fn publish(self, target: &str) -> Result<bool> {
+        self.publish_then(target, || Ok(()))
+    }
+
+    /// As [`StagedDir::publish`], with something to do before the lock is freed.
+    pub(crate) fn publish_then(mut self, target: &str, then: impl FnOnce() -> Result<()>) -> Result<bool> {
         let fresh = files::rename_new(self.store.dir(), &self.path(), self.store.dir(), target)?;
+        if fresh && let Err(e) = then() {
+            // The lock file stays, free, with the intent: the next call settles it.
+            self.lock = None;
+            return Err(e);
+        }
         self.release()?;
         Ok(fresh)
+    }
+
+    /// Notes which container this is about to become.
+    pub(crate) fn intend(&self, id: &str, name: &str) -> Result<()> {
+        self.lock.as_ref().map_or(Ok(()), |lock| intend(lock, id, name))
     }
 
     fn release(&mut self) -> Result<()> {
@@ -161,24 +181,61 @@ impl Drop for StagedDir {
 ///
 /// Nothing there is no failure.
 pub(crate) fn discard(store: &Store, path: &str) -> Result<()> {
-    discard_in_two(store, path, || Ok(()))
-}
-
-/// As [`discard`], with something to do between the disappearance and the removal.
-pub(crate) fn discard_in_two(store: &Store, path: &str, between: impl FnOnce() -> Result<()>) -> Result<()> {
     if files::found(files::lstat(store.dir(), path)).about(path)?.is_none() {
-        return between();
+        return Ok(());
     }
     let key = files::random_hex(8)?;
     let lock = lock_key(store, &key)?;
-    let moved = rustix::fs::renameat(store.dir(), path, store.dir(), format!("staging/{key}"))
-        .call("rename", || format!("{path:?}"));
-    let removed = files::found(moved)
-        .about(path)
-        .and_then(|_| between())
-        .and_then(|()| remove_tree(store.dir(), &format!("staging/{key}")));
-    let released = release_key(store, &key, lock);
-    removed.and(released)
+    let removed =
+        move_here(store, path, &key).and_then(|()| remove_tree(store.dir(), &format!("staging/{key}")));
+    released(removed, store, &key, lock)
+}
+
+/// Removes a container's directory and then frees its name, both or, after a death, the rest by a sweeper.
+pub(crate) fn discard_container(store: &Store, id: &str, name: &str) -> Result<()> {
+    let key = files::random_hex(8)?;
+    let lock = lock_key(store, &key)?;
+    let gone = intend(&lock, id, name).and_then(|()| {
+        // After the staging lock, as a sweeper takes them.
+        let _names = store.lock_names()?;
+        move_here(store, &format!("containers/{id}"), &key)?;
+        store.free_name(name, id)
+    });
+    let removed = gone.and_then(|()| remove_tree(store.dir(), &format!("staging/{key}")));
+    released(removed, store, &key, lock)
+}
+
+fn move_here(store: &Store, path: &str, key: &str) -> Result<()> {
+    let moved = rustix::fs::renameat(store.dir(), path, store.dir(), format!("staging/{key}"));
+    files::found(moved.call("rename", || format!("{path:?}"))).about(path).map(|_| ())
+}
+
+/// Frees the lock; its file stays where something stays under it.
+fn released(removed: Result<()>, store: &Store, key: &str, lock: Lock) -> Result<()> {
+    removed?;
+    release_key(store, key, lock)
+}
+
+fn intend(lock: &Lock, id: &str, name: &str) -> Result<()> {
+    let mut file = lock.file();
+    file.write_all(format!("{id} {name}").as_bytes()).call("write", String::new).about("staging")
+}
+
+/// Finishes what a dead process intended with a container: none without a name, no name without one.
+fn settle(store: &Store, lock: &Lock) -> Result<()> {
+    let mut text = String::new();
+    lock.file().take(INTENT_LIMIT).read_to_string(&mut text).call("read", String::new).about("staging")?;
+    let Some((id, name)) = text.split_once(' ').filter(|(id, _)| crate::names::is_id(id)) else {
+        return Ok(());
+    };
+    let _names = store.lock_names()?;
+    if !store.has_container(id)? {
+        return store.free_name(name, id);
+    }
+    match store.name_of_id(id, name)? {
+        Some(_) => Ok(()),
+        None => discard(store, &format!("containers/{id}")),
+    }
 }
 
 /// Gives up the lock of `key`; nothing lies under it any more.
@@ -229,6 +286,7 @@ pub(crate) fn sweep_one(store: &Store, key: &str) -> Result<bool> {
         return Ok(true);
     }
     if !is_file {
+        settle(store, &lock)?;
         remove_tree(store.dir(), &path)?;
     }
     files::unlink(store.dir(), &lock_path)?;
