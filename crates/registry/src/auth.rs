@@ -161,8 +161,8 @@ impl Auth {
         let basic = self.credentials.as_ref().and_then(Credentials::basic);
         let call = Call::get(realm.clone());
         let mut answer =
-            transport.retrying(&call, &|url| basic.clone().filter(|_| address::same_origin(url, &realm)))?;
-        if !answer.is_success() {
+            transport.follow(&call, &|url| basic.clone().filter(|_| address::same_origin(url, &realm)))?;
+        if !answer.status().is_success() {
             return Err(token_refusal(answer.into_error(), refused));
         }
         let body = answer.document("the token server's answer", TOKEN_LIMIT)?;

@@ -49,6 +49,8 @@ pub enum Error {
         status: u16,
         /// What the registry said, cut and quoted.
         message: String,
+        /// The wait the registry asks for before the next attempt, in seconds.
+        retry_after: Option<u64>,
     },
     /// A challenge, or a realm, that credentials are not given to.
     #[error("{url} asks for a login that is not safe to give: {reason}")]
@@ -140,6 +142,9 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The HTTP client could not be made, for want of certificates say.
     #[error("no HTTP client: {0}")]
     Client(String),
@@ -185,6 +190,7 @@ impl Classify for Error {
                 io::ErrorKind::PermissionDenied => Exit::Privilege,
                 _ => Exit::Other,
             },
+            Self::Store(source) => source.exit(),
             Self::Client(_) => Exit::Other,
             Self::Usage(_) => Exit::Usage,
         }
@@ -202,6 +208,7 @@ impl Classify for Error {
             Self::Unreachable { .. } => {
                 "check the name, the network and HTTPS_PROXY; a registry without TLS needs --plain-http"
             }
+            Self::Store(source) => return source.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

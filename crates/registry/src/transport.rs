@@ -6,7 +6,7 @@
 //! - No body is read into memory without a limit; no read waits for ever.
 
 use std::io::Read as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Body, Client, Request, Response};
@@ -18,6 +18,7 @@ use reqwest::{Method, StatusCode, Url};
 use crate::address;
 use crate::error::{Error, Result};
 use crate::failure;
+use crate::retry::Patience;
 
 /// The most redirects one request follows (curl's and containerd's order of magnitude).
 const REDIRECT_LIMIT: usize = 10;
@@ -25,20 +26,6 @@ const REDIRECT_LIMIT: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A body must bring at least this many bytes a second, seen over the stall time.
 const LOW_SPEED: u64 = 256;
-/// The longest wait that a `Retry-After` is granted.
-const RETRY_AFTER_LIMIT: u64 = 60;
-/// The wait before the first retry; it doubles with each.
-const BACKOFF: Duration = Duration::from_millis(200);
-
-/// How patient the transport is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// No byte for this long: stalled.
-    pub(crate) stall: Duration,
-    /// How often a request that may succeed later is sent again.
-    pub(crate) retries: u32,
-}
-
 /// One request. A body is made anew for each attempt.
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
@@ -104,30 +91,11 @@ impl Transport {
         Ok(slot.get_or_init(|| client))
     }
 
-    /// Sends a request, again after failures that may pass, and follows redirects.
+    /// Sends a request and follows its redirects.
     ///
     /// # Errors
-    /// Of the last attempt. An answer that says no is no error here.
-    pub(crate) fn retrying(&self, call: &Call<'_>, authorize: Authorize<'_>) -> Result<Answer> {
-        let mut attempt = 0;
-        loop {
-            let outcome = self.follow(call, authorize);
-            let wait = match &outcome {
-                Ok(answer) if answer.may_succeed_later() => answer.retry_after(),
-                Err(error) if error.is_transient() => None,
-                _ => return outcome,
-            };
-            if attempt >= self.patience.retries {
-                return outcome;
-            }
-            drop(outcome);
-            std::thread::sleep(wait.unwrap_or_else(|| backoff(attempt)));
-            attempt += 1;
-        }
-    }
-
-    /// Sends a request and follows its redirects.
-    fn follow(&self, call: &Call<'_>, authorize: Authorize<'_>) -> Result<Answer> {
+    /// No answer, or a redirect that is not followed. An answer that says no is no error here.
+    pub(crate) fn follow(&self, call: &Call<'_>, authorize: Authorize<'_>) -> Result<Answer> {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECT_LIMIT {
             let answer = self.exchange(call, &url, authorize(&url))?;
@@ -179,14 +147,6 @@ fn build_client(tls: bool, direct: bool, stall: Duration) -> Result<Client> {
     builder.build().map_err(|e| Error::Client(failure::chain(&e)))
 }
 
-/// 0.2 s, 0.4 s, 0.8 s ..., each lengthened by up to a half so that many processes do not come back at once.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    let base = BACKOFF * 2u32.saturating_pow(attempt.min(6));
-    let clock =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    base + base.mul_f64(f64::from(clock % 1000) / 2000.0)
-}
-
 /// An answer whose body has not been read.
 pub(crate) struct Answer {
     url: Url,
@@ -197,10 +157,6 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
-    }
-
-    pub(crate) fn is_success(&self) -> bool {
-        self.response.status().is_success()
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
@@ -229,15 +185,6 @@ impl Answer {
         self.text(reqwest::header::CONTENT_LENGTH)?.parse().ok()
     }
 
-    fn may_succeed_later(&self) -> bool {
-        matches!(self.status().as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        let seconds: u64 = self.text(RETRY_AFTER)?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds.min(RETRY_AFTER_LIMIT)))
-    }
-
     /// The next address, where this is a redirect. 301 to 303 turn other methods into GET: not what a registry means.
     fn redirect(&self, freely: bool) -> Result<Option<Url>> {
         let follows = match self.status().as_u16() {
@@ -258,9 +205,15 @@ impl Answer {
     /// The answer as the error it is, with what the registry says about it.
     pub(crate) fn into_error(self) -> Error {
         let (url, status) = (self.shown(), self.status().as_u16());
+        let retry_after = self.text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
         let reason = self.status().canonical_reason().unwrap_or_default();
         let message = failure::message(self.into_body()).unwrap_or_else(|| reason.to_owned());
-        Error::Status { url, status, message }
+        Error::Status { url, status, message, retry_after }
+    }
+
+    /// This answer where its status is one of `statuses`, else the error it is.
+    pub(crate) fn expect(self, statuses: &[u16]) -> Result<Self> {
+        if statuses.contains(&self.status().as_u16()) { Ok(self) } else { Err(self.into_error()) }
     }
 
     /// The whole body of a document.
@@ -351,22 +304,5 @@ impl Pour {
             self.window = (Instant::now(), self.received);
         }
         Ok(n)
-    }
-}
-
-/// The transport as sessions share it.
-pub(crate) type Shared = Arc<Transport>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_and_stay_within_half_of_their_base() {
-        for attempt in 0..8 {
-            let base = BACKOFF * 2u32.pow(attempt.min(6));
-            let wait = backoff(attempt);
-            assert!(wait >= base && wait <= base + base / 2, "attempt {attempt}: {wait:?}");
-        }
     }
 }
