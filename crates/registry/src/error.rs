@@ -166,6 +166,8 @@ impl Error {
         match self {
             Self::Unreachable { certificate, .. } => !certificate,
             Self::Stalled { .. } | Self::Broken { .. } => true,
+            // A blob in flight was begun anew by its writer: so is its upload.
+            Self::Store(store::Error::Restarted(_)) => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }

@@ -12,24 +12,29 @@
 //! Deliberately not here: which blobs are needed (the tools), what documents mean (the store).
 
 mod address;
+mod args;
 mod auth;
 mod challenge;
 mod error;
 mod failure;
 mod fetch;
 mod layout;
+mod layout_target;
 mod origin;
 mod place;
 mod reference;
 mod repository;
 mod retry;
+mod target;
 mod transport;
 mod upload;
 
+pub use args::RegistryArgs;
 pub use auth::{Access, BadCredentials, Credentials};
 pub use error::{Error, Result};
 pub use origin::Origin;
 pub use place::{Destination, LayoutPlace, Place, PlaceError, Source};
 pub use reference::{Reference, ReferenceError};
 pub use repository::{Fetched, Network, Options, Repository};
+pub use target::Target;
 pub use upload::Upload;

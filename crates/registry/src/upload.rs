@@ -70,48 +70,56 @@ fn upload_location(answer: &Answer) -> Result<Url> {
 }
 
 fn verified_body(upload: &Upload<'_>) -> Result<Body> {
+    let verified = verified(upload)?;
+    Ok(if upload.blob.size == 0 { Body::from("") } else { Body::sized(verified, upload.blob.size) })
+}
+
+/// The blob's bytes, verified as they are read.
+pub(crate) fn verified(upload: &Upload<'_>) -> Result<Verified> {
     let blob = upload.blob;
-    if blob.size == 0 {
-        return match Digest::of(b"") {
-            got if got == blob.digest => Ok(Body::from("")),
-            got => Err(Error::Mismatch { what: blob.digest.to_string(), wanted: blob.digest, got }),
-        };
+    let empty = Digest::of(b"");
+    if blob.size == 0 && blob.digest != empty {
+        return Err(Error::Mismatch { what: blob.digest.to_string(), wanted: blob.digest, got: empty });
     }
-    let verified = Verified {
+    Ok(Verified {
         inner: (upload.open)()?,
-        hasher: Some(Hasher::new()),
+        hasher: Some(Hasher::new()).filter(|_| blob.size > 0),
         blob: blob.clone(),
         sent: 0,
         progress: Arc::clone(&upload.progress),
-    };
-    Ok(Body::sized(verified, blob.size))
+    })
 }
 
 /// Passes a blob's bytes on, but its last ones only when all of them hash to its digest: a wrong blob is never complete.
-struct Verified {
+pub(crate) struct Verified {
     inner: Box<dyn Read + Send>,
+    /// None once all is read and verified.
     hasher: Option<Hasher>,
     blob: Descriptor,
     sent: u64,
     progress: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
-impl Read for Verified {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Verified {
+    /// Reads some bytes; 0 is the verified end.
+    ///
+    /// # Errors
+    /// [`Error::Size`], [`Error::Mismatch`]; the store's.
+    pub(crate) fn next_piece(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let Some(hasher) = &mut self.hasher else { return Ok(0) };
         let left = self.blob.size - self.sent;
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = self.inner.read(&mut buffer[..most]).map_err(of_store)?;
+        let n = self.inner.read(&mut buffer[..most]).map_err(|e| unreadable(&self.blob.digest, e))?;
         hasher.update(&buffer[..n]);
         self.sent += n as u64;
         let what = || self.blob.digest.to_string();
         if n == 0 && most > 0 {
-            return Err(Carried::io(Error::Size { what: what(), wanted: self.blob.size, got: self.sent }));
+            return Err(Error::Size { what: what(), wanted: self.blob.size, got: self.sent });
         }
         if self.sent == self.blob.size {
             let got = self.hasher.take().unwrap_or_default().finish();
             if got != self.blob.digest {
-                return Err(Carried::io(Error::Mismatch { what: what(), wanted: self.blob.digest, got }));
+                return Err(Error::Mismatch { what: what(), wanted: self.blob.digest, got });
             }
         }
         (self.progress)(n as u64);
@@ -119,9 +127,16 @@ impl Read for Verified {
     }
 }
 
-/// The store's own error keeps its class on its way through the HTTP library.
-fn of_store(error: io::Error) -> io::Error {
-    store::Error::out_of(error).map_or_else(|error| error, |error| Carried::io(Error::Store(error)))
+impl Read for Verified {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.next_piece(buffer).map_err(Carried::io)
+    }
+}
+
+/// The store's own error keeps its class on its way through [`io::Error`].
+fn unreadable(digest: &Digest, error: io::Error) -> Error {
+    store::Error::out_of(error)
+        .map_or_else(|source| Error::Io { path: digest.to_string().into(), source }, Error::Store)
 }
 
 #[cfg(test)]

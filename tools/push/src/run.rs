@@ -1,0 +1,144 @@
+//! Read the documents, upload the blobs, then the manifests from the leaves to the top; print where it is now.
+
+use std::sync::Arc;
+
+use cli::{During, Failure, Stage};
+use descriptor::{Descriptor, Digest, Exit, ImageLine, Line};
+use registry::{Network, Place, Reference, Target};
+use store::Store;
+
+use crate::args::Args;
+use crate::image::Tree;
+use crate::uploads;
+
+/// What all images of one call share.
+struct Push {
+    store: Store,
+    network: Network,
+    args: Args,
+}
+
+pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".to_owned())?;
+    let push = Push { store, network: args.registry.network(), args };
+    match &push.args.image {
+        Some(name) => {
+            let (image, reference) = push.named(name)?;
+            push.one(stage, &image, reference.as_deref())?;
+            Ok(0)
+        }
+        None => push.lines(stage),
+    }
+}
+
+impl Push {
+    /// Pushes the image of each line as it comes: the stage before may still be at work on its layers.
+    fn lines(&self, stage: &mut Stage) -> Result<u8, Failure> {
+        let mut lines = stage.lines()?;
+        let mut status = 0;
+        let mut pushed = 0;
+        while let Some(line) = lines.next() {
+            let outcome = line.and_then(|line| match (&self.args.destination, pushed) {
+                (Some(_), 1..) => Err(Failure::usage("a second line on stdin", "DEST takes a single image")),
+                _ => self.line(stage, line),
+            });
+            pushed += 1;
+            let Err(mut failure) = outcome else { continue };
+            if failure.exit() == Exit::Upstream.code()
+                && let Some(Err(theirs)) = lines.next()
+            {
+                // A blob never came: the stage before says why.
+                failure = theirs;
+            }
+            stage.fail(&failure);
+            if status == 0 {
+                status = failure.exit();
+            }
+            if self.args.common.fail_fast || failure.is_reader_gone() {
+                break;
+            }
+        }
+        Ok(status)
+    }
+
+    fn line(&self, stage: &mut Stage, line: Line) -> Result<(), Failure> {
+        let Line::Image(line) = line else {
+            let why = format!("it is a {} line, and an image line is wanted", line.kind());
+            return Err(Failure::usage("input on stdin", why));
+        };
+        self.store.owns(line.store.as_deref()).during(|| "the line's store".to_owned())?;
+        self.one(stage, &line.descriptor, line.reference.as_deref())
+    }
+
+    /// The image of a reference or a digest, and the reference it goes to by default.
+    fn named(&self, name: &str) -> Result<(Descriptor, Option<String>), Failure> {
+        let what = || format!("image {name}");
+        if let Ok(digest) = name.parse::<Digest>() {
+            let (document, size) = self.store.document(&digest, None).during(what)?;
+            return Ok((Descriptor::new(document.media_type(), digest, size), None));
+        }
+        let reference: Reference = name.parse().during(what)?;
+        let normal = reference.to_string();
+        for text in [name, normal.as_str()] {
+            if let Some(image) = self.store.resolve(text).during(what)? {
+                return Ok((image, Some(normal.clone())));
+            }
+        }
+        Err(Failure::new(Exit::NotFound, what(), "the store has no image of this name"))
+    }
+
+    fn one(&self, stage: &mut Stage, image: &Descriptor, reference: Option<&str>) -> Result<(), Failure> {
+        let place = self.destination(reference)?;
+        if let Place::Registry(named) = &place
+            && named.digest().is_some_and(|digest| *digest != image.digest)
+        {
+            let why = format!("it names another image than {}", image.digest);
+            return Err(Failure::usage(format!("destination {named}"), why).with_hint("name a tag: oci-push NAME:TAG"));
+        }
+        let what = || format!("pushing {} to {place}", image.digest);
+        let lease = self.store.lease();
+        lease.touch(&image.digest).during(what)?;
+        let tree = Tree::read(&self.store, image).during(what)?;
+        if tree.absent > 0 {
+            stage.warn(&format!(
+                "{} images of the index are not in the store and are not pushed",
+                tree.absent
+            ));
+        }
+        let target: Arc<dyn Target> = Arc::from(self.network.target(&place).during(what)?);
+        uploads::upload(&self.store, &target, &stage.progress(), tree.blobs)?;
+        let Some((top, children)) = tree.manifests.split_last() else {
+            return Err(Failure::new(Exit::Content, what(), "it has no manifest"));
+        };
+        for child in children {
+            target.put_child(child).during(|| format!("manifest {}", child.digest))?;
+        }
+        target.put_top(top, image).during(what)?;
+        stage.emit(&line(&place, image))
+    }
+
+    fn destination(&self, reference: Option<&str>) -> Result<Place, Failure> {
+        if let Some(place) = &self.args.destination {
+            return Ok(place.clone());
+        }
+        let why = "the image has no reference to push to";
+        let reference = reference
+            .ok_or_else(|| Failure::usage("destination", why).with_hint("name one: oci-push DEST"))?;
+        Ok(Place::Registry(reference.parse().during(|| "the line's reference".to_owned())?))
+    }
+}
+
+/// The image at its destination: no store, for it is not in one.
+fn line(place: &Place, image: &Descriptor) -> Line {
+    let reference = match place {
+        Place::Registry(reference) => Some(reference),
+        Place::Layout(_) => None,
+    };
+    Line::Image(ImageLine {
+        descriptor: image.clone(),
+        store: None,
+        reference: reference.map(ToString::to_string),
+        pinned: reference.map(|reference| reference.pinned(&image.digest)),
+        complete: true,
+    })
+}
