@@ -93,7 +93,8 @@ impl Push {
             && named.digest().is_some_and(|digest| *digest != image.digest)
         {
             let why = format!("it names another image than {}", image.digest);
-            return Err(Failure::usage(format!("destination {named}"), why).with_hint("name a tag: oci-push NAME:TAG"));
+            return Err(Failure::usage(format!("destination {named}"), why)
+                .with_hint("name a tag: oci-push NAME:TAG"));
         }
         let what = || format!("pushing {} to {place}", image.digest);
         let lease = self.store.lease();
