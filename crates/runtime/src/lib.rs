@@ -1,5 +1,48 @@
-//! runtime
+//! From a runtime configuration to a process in namespaces of its own (runtime-spec 1.2, Linux).
+//!
+//! Invariants
+//! - Setup is a list of named steps, planned by the parent before the process exists and run in order in it. The first
+//!   failure is told to the parent with the step's name, the call, its arguments and its errno; the command runs only when
+//!   every step succeeded.
+//! - No mount target is a path: it is a descriptor resolved inside the container's root by the kernel, and what is found
+//!   there after mounting is checked by its mount id.
+//! - `/dev` is a file system of the container's own, its nodes made there and checked by `fstat(2)`.
+//! - No descriptor but 0, 1 and 2 exists when the command starts, and none of the host's directories is reachable from
+//!   its working directory.
+//! - What the configuration asks for is applied or refused by name, never dropped.
+//!
+//! The process that calls [`start`] must have one thread, as the setup runs in a copy of it.
+//!
+//! Deliberately not here: images, the store, where lines come from. Control groups, seccomp, hooks and joining a pid
+//! namespace are refused by name.
 
+mod capability;
+mod cgroups;
+mod child;
 pub mod convert;
 pub mod defaults;
+mod devices;
+mod error;
+mod exec;
+mod identity;
+mod masks;
+mod mounts;
+mod options;
+mod plan;
+mod process;
+mod refuse;
+mod relay;
+mod report;
+mod request;
+mod step;
+mod supervise;
+mod terminal;
 pub mod users;
+mod watcher;
+
+pub use error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TOOL, Error, Result};
+pub use process::{Started, start};
+pub use relay::Relay;
+pub use request::{Request, RootSource, Stdio, Tie};
+pub use supervise::{Ended, Supervisor};
+pub use terminal::{RawTerminal, window_size};

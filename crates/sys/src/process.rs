@@ -42,8 +42,7 @@ pub fn clone(flags: u64, reaped: bool, child: impl FnOnce() -> u8) -> Result<Clo
     match answer {
         0 => {
             let status = child();
-            // SAFETY: ends this copy of the process without running the parent's exit handlers.
-            unsafe { libc::_exit(i32::from(status)) }
+            end(status)
         }
         pid if pid > 0 => {
             // SAFETY: the kernel stored a descriptor that nobody else owns.
@@ -53,6 +52,12 @@ pub fn clone(flags: u64, reaped: bool, child: impl FnOnce() -> u8) -> Result<Clo
         }
         _ => Err(failed("clone3", flags_text(flags), last())),
     }
+}
+
+/// Ends this process at once: no destructors, no exit handlers of a copied parent.
+pub fn end(status: u8) -> ! {
+    // SAFETY: never returns and touches no memory.
+    unsafe { libc::_exit(i32::from(status)) }
 }
 
 /// Replaces this process by the program in `file`.
@@ -144,6 +149,24 @@ pub fn set_standard(fd: impl AsFd, to: RawFd) -> Result<()> {
         unsafe { libc::dup2(raw, to) }
     };
     if answer >= 0 { Ok(()) } else { Err(failed("dup2", format!("{raw}, {to}"), last())) }
+}
+
+/// Moves `fd` to the number `to`, close-on-exec; whatever had that number is closed.
+///
+/// # Errors
+/// The errno of `dup3(2)`, with the descriptor given back.
+pub fn move_to(fd: OwnedFd, to: RawFd) -> std::result::Result<OwnedFd, (Error, OwnedFd)> {
+    let raw = fd.as_raw_fd();
+    if raw == to {
+        return Ok(fd);
+    }
+    // SAFETY: takes integers; what `to` named is meant to be replaced.
+    let answer = unsafe { libc::dup3(raw, to, libc::O_CLOEXEC) };
+    if answer < 0 {
+        return Err((failed("dup3", format!("{raw}, {to}"), last()), fd));
+    }
+    // SAFETY: the kernel just made this number ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(answer) })
 }
 
 /// Gives every signal its default action again and unblocks all, as a new program expects.

@@ -1,0 +1,246 @@
+//! The child between its birth and its command: runs the steps in order.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::process::{DumpableBehavior, Signal};
+use sys::mount::{Change, Extent};
+use sys::{Call, Error, Result, Root};
+
+use crate::error::EXIT_TOOL;
+use crate::report::Report;
+use crate::step::{Action, Command, Source, Step};
+use crate::{devices, exec, identity, masks, mounts, terminal};
+
+/// The descriptor number that the report pipe has when the command is executed.
+const REPORT: RawFd = 3;
+
+/// What the child holds while it sets itself up.
+pub(crate) struct Child<'a> {
+    /// The container's root, once it is there.
+    root: Option<Root>,
+    /// A procfs of this pid namespace, however the container's /proc looks.
+    procfs: Option<OwnedFd>,
+    /// The container's /dev/null, checked.
+    null: Option<OwnedFd>,
+    /// The three streams to be.
+    pub(crate) streams: Option<[BorrowedFd<'a>; 3]>,
+    /// The slave of the container's terminal.
+    pub(crate) slave: Option<OwnedFd>,
+    /// Where the terminal's master goes.
+    pub(crate) terminal_socket: Option<BorrowedFd<'a>>,
+    /// The parent, to see whether it still lives.
+    pub(crate) parent: BorrowedFd<'a>,
+}
+
+impl<'a> Child<'a> {
+    pub(crate) fn new(parent: BorrowedFd<'a>) -> Self {
+        Self {
+            root: None,
+            procfs: None,
+            null: None,
+            streams: None,
+            slave: None,
+            terminal_socket: None,
+            parent,
+        }
+    }
+
+    /// Runs all steps and then the command; where that fails it tells why and ends this process.
+    ///
+    /// Never returns, so that nothing is dropped: by then the numbers of closed descriptors still have owners.
+    pub(crate) fn run(mut self, steps: Vec<Step>, command: Command, report: OwnedFd) -> ! {
+        let (why, pipe) = self.attempt(steps, command, report);
+        why.send(pipe);
+        sys::process::end(EXIT_TOOL)
+    }
+
+    fn attempt(&mut self, steps: Vec<Step>, command: Command, report: OwnedFd) -> (Report, OwnedFd) {
+        // Modes given to mkdir and mknod here are meant exactly.
+        rustix::process::umask(Mode::empty());
+        let mut umask = exec::DEFAULT_UMASK;
+        for Step { name, action } in steps {
+            if let Action::Identity(identity) = &action {
+                umask = identity.umask.unwrap_or(umask);
+            }
+            if let Err(error) = self.act(action) {
+                return (Report::step(&name, &error), report);
+            }
+        }
+        rustix::process::umask(Mode::from_raw_mode(umask));
+        match last_descriptors(report) {
+            Ok(report) => {
+                sys::process::default_signals();
+                (exec::command(command), report)
+            }
+            Err((error, report)) => (Report::step("close descriptors", &error), report),
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Result<()> {
+        match action {
+            Action::DieWithParent => die_with_parent(self.parent),
+            Action::Session => session(),
+            Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
+                .call("setns", || format!("{kind:?}")),
+            Action::Propagation(flags) => propagation(flags),
+            Action::Root(source) => {
+                self.root = Some(mounts::root(source)?);
+                Ok(())
+            }
+            Action::Mount(plan) => {
+                let mounted = mounts::mount(self.root()?, &plan)?;
+                let writable = !plan.options.set.contains(rustix::mount::MountAttrFlags::MOUNT_ATTR_RDONLY);
+                if writable && matches!(&plan.what, Source::New { kind, .. } if kind == "proc") {
+                    self.procfs = Some(mounted);
+                }
+                Ok(())
+            }
+            Action::Devices(nodes) => nodes.iter().try_for_each(|node| devices::make(self.root()?, node)),
+            Action::DeviceLinks => devices::links(self.root()?),
+            Action::Null => {
+                self.null = Some(devices::null(self.root()?)?);
+                Ok(())
+            }
+            Action::Terminal(wanted) => {
+                let slave = terminal::allocate(self.root()?, self.terminal_socket, &wanted)?;
+                self.slave = Some(slave);
+                Ok(())
+            }
+            Action::Streams => self.connect(),
+            Action::Procfs => self.hold_procfs(),
+            Action::Mask(paths) => masks::mask(self.root()?, self.null.as_ref().ok_or_else(no_root)?, &paths),
+            Action::ReadOnly(paths) => masks::read_only(self.root()?, &paths),
+            Action::ReadOnlyRoot => masks::read_only_root(self.root()?),
+            Action::Loopback => sys::loopback_up(),
+            Action::Hostname(name) => {
+                rustix::system::sethostname(name.as_bytes()).call("sethostname", || format!("{name:?}"))
+            }
+            Action::Domainname(name) => {
+                rustix::system::setdomainname(name.as_bytes()).call("setdomainname", || format!("{name:?}"))
+            }
+            Action::OomScoreAdj(score) => self.write_procfs("self/oom_score_adj", &score.to_string()),
+            Action::Pivot => pivot(self.root()?),
+            Action::Cwd(path) => enter(self.root()?, &path),
+            Action::Rlimits(limits) => identity::rlimits(&limits),
+            Action::Bounding(keep) => identity::bounding(keep),
+            Action::Identity(identity) => identity::become_user(&identity),
+            Action::Capabilities { sets, ambient } => identity::capabilities(sets, ambient),
+            Action::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).call("prctl", || "PR_SET_NO_NEW_PRIVS".into())
+            }
+        }
+    }
+
+    fn root(&self) -> Result<&Root> {
+        self.root.as_ref().ok_or_else(no_root)
+    }
+
+    /// Uses the mount that became /proc, else makes a procfs that is attached nowhere.
+    fn hold_procfs(&mut self) -> Result<()> {
+        if self.procfs.is_none() {
+            let none = rustix::mount::MountAttrFlags::empty();
+            self.procfs = Some(sys::mount::Context::open("proc")?.mount(none)?);
+        }
+        Ok(())
+    }
+
+    /// Writes a file of the held procfs; a mount on the way to it is refused.
+    fn write_procfs(&self, path: &str, text: &str) -> Result<()> {
+        let procfs = self.procfs.as_ref().ok_or_else(no_root)?;
+        let how = rustix::fs::ResolveFlags::BENEATH
+            | rustix::fs::ResolveFlags::NO_MAGICLINKS
+            | rustix::fs::ResolveFlags::NO_XDEV;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat2(procfs, path, flags, Mode::empty(), how).call("openat2", || path.into())?;
+        let kind = rustix::fs::fstatfs(&file).call("fstatfs", || path.into())?.f_type;
+        if kind != rustix::fs::PROC_SUPER_MAGIC {
+            return Err(Error::new("fstatfs", format!("{path}: not procfs"), Errno::INVAL));
+        }
+        rustix::io::write(&file, text.as_bytes()).call("write", || format!("{path}, {text}")).map(drop)
+    }
+
+    /// Puts the streams, or three times the terminal, onto 0, 1 and 2.
+    fn connect(&self) -> Result<()> {
+        let streams = match (&self.slave, self.streams) {
+            (Some(slave), _) => [slave.as_fd(); 3],
+            (None, Some(streams)) => streams,
+            (None, None) => return Err(no_root()),
+        };
+        // Copies beyond 2 first, so that none is overwritten before its turn.
+        let mut high = Vec::with_capacity(3);
+        for stream in streams {
+            let copy = rustix::io::fcntl_dupfd_cloexec(stream, REPORT + 1);
+            high.push(copy.call("fcntl", || "F_DUPFD_CLOEXEC".into())?);
+        }
+        for (number, stream) in (0..).zip(&high) {
+            sys::process::set_standard(stream, number)?;
+        }
+        Ok(())
+    }
+}
+
+/// A step that needs an earlier one's result ran without it: the plan is wrong.
+fn no_root() -> Error {
+    Error::new("setup", "a step came before the one it needs", Errno::INVAL)
+}
+
+fn session() -> Result<()> {
+    rustix::process::setsid().call("setsid", String::new)?;
+    // While the host's directories are open here, no process of a joined namespace may look into this one.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .call("prctl", || "PR_SET_DUMPABLE, 0".into())
+}
+
+/// Asks for SIGKILL when the parent dies. `getppid` is 0 across pid namespaces, so a descriptor of the parent tells
+/// whether it had died before the kernel was asked.
+fn die_with_parent(parent: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .call("prctl", || "PR_SET_PDEATHSIG, SIGKILL".into())?;
+    let mut watched = [PollFd::new(&parent, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let dead = poll(&mut watched, Some(&now)).call("poll", || "parent".into())?;
+    if dead == 0 { Ok(()) } else { Err(Error::new("poll", "the parent has died", Errno::SRCH)) }
+}
+
+fn propagation(flags: MountPropagationFlags) -> Result<()> {
+    let root = Root::open_ambient("/")?;
+    let extent = if flags.contains(MountPropagationFlags::REC) { Extent::Tree } else { Extent::Mount };
+    let kind = flags.difference(MountPropagationFlags::REC);
+    sys::mount::set_attributes(root.as_fd(), extent, Change { propagation: Some(kind), ..Change::default() })
+}
+
+/// `pivot_root(2)` onto the root itself, and the old root, now stacked on it, taken away with all below.
+fn pivot(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
+    rustix::process::pivot_root(c".", c".").call("pivot_root", || "\".\", \".\"".into())?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).call("umount2", || "old root, MNT_DETACH".into())?;
+    rustix::process::chdir(c"/").call("chdir", || "\"/\"".into())
+}
+
+/// Enters the working directory by a descriptor resolved inside the root, and makes sure that it has a name there.
+fn enter(root: &Root, path: &Path) -> Result<()> {
+    let directory = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    rustix::process::fchdir(&directory).call("fchdir", || format!("{path:?}"))?;
+    // Outside the root the kernel answers "(unreachable)/..." (getcwd(2)).
+    let real = rustix::process::getcwd(Vec::new()).call("getcwd", || format!("{path:?}"))?;
+    if real.as_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Error::new("getcwd", format!("{path:?} is outside the root"), Errno::XDEV))
+    }
+}
+
+/// Closes every descriptor but the three streams and the report pipe, which exec closes.
+fn last_descriptors(report: OwnedFd) -> std::result::Result<OwnedFd, (Error, OwnedFd)> {
+    let report = sys::process::move_to(report, REPORT)?;
+    match sys::process::close_range(REPORT as u32 + 1, u32::MAX, sys::process::Range::Close) {
+        Ok(()) => Ok(report),
+        Err(error) => Err((error, report)),
+    }
+}

@@ -1,0 +1,75 @@
+//! Device nodes: made in the container's own /dev and believed only after `fstat(2)`.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
+use rustix::io::Errno;
+use sys::{Call, Error, Result, Root};
+
+use crate::mounts;
+use crate::step::DeviceNode;
+
+/// The nodes that every container has (runtime-spec 1.2, "Default Devices"): name, major, minor.
+pub(crate) const DEFAULT: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// The links that every container has ("Dev symbolic links"), and docker's `core`: name and target.
+const LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Makes one node and checks that it is what was asked for.
+pub(crate) fn make(root: &Root, node: &DeviceNode) -> Result<()> {
+    let path = &node.path;
+    if let Some(parent) = path.parent() {
+        mounts::directory(root, parent, false)?;
+    }
+    let parent = root.parent(path)?;
+    let mode = Mode::from_raw_mode(node.mode);
+    match rustix::fs::mknodat(&parent.dir, &*parent.name, node.kind, mode, node.device) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::new("mknodat", format!("{path:?}"), errno)),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&parent.dir, &*parent.name, flags, Mode::empty())
+        .call("openat", || format!("{path:?}"))?;
+    check(&made, path, node.kind, node.device)?;
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    rustix::fs::chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        .call("fchownat", || format!("{path:?}"))
+}
+
+/// Makes the customary links; the container's /dev is new, so nothing stands in their place.
+pub(crate) fn links(root: &Root) -> Result<()> {
+    let dev = root.open_dir("dev")?;
+    for (name, target) in LINKS {
+        match rustix::fs::symlinkat(*target, &dev, *name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Error::new("symlinkat", format!("\"/dev/{name}\""), errno)),
+        }
+    }
+    Ok(())
+}
+
+/// The container's /dev/null, made sure to be the kernel's null device and no link to anything.
+pub(crate) fn null(root: &Root) -> Result<OwnedFd> {
+    let path = Path::new("dev/null");
+    let null = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+    check(&null, path, FileType::CharacterDevice, makedev(1, 3))?;
+    Ok(null)
+}
+
+fn check(node: &OwnedFd, path: &Path, kind: FileType, device: u64) -> Result<()> {
+    let stat = rustix::fs::fstat(node).call("fstat", || format!("{path:?}"))?;
+    let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+    if FileType::from_raw_mode(stat.st_mode) != kind || (is_device && stat.st_rdev != device) {
+        return Err(Error::new("fstat", format!("{path:?} is another kind of file"), Errno::NODEV));
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What goes wrong between a configuration and a running process, and the exit status of each.
+
+use std::path::PathBuf;
+
+use descriptor::{Classify, Exit};
+use rustix::io::Errno;
+
+/// The result of this crate's calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The exit status of a runtime that failed itself (docker, podman, POSIX shells for the next two).
+pub const EXIT_TOOL: u8 = 125;
+/// The exit status for a command that exists but cannot be executed.
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The exit status for a command that does not exist.
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+/// Why no process came to be, or why it was lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call of the runtime itself failed.
+    #[error(transparent)]
+    Sys(#[from] sys::Error),
+    /// A step of the container's setup failed; nothing was executed.
+    #[error("{step}: {source}")]
+    Step {
+        /// The step's name.
+        step: String,
+        /// The call that failed in it.
+        source: sys::Error,
+    },
+    /// The command is in no directory of the container's PATH, or the named file does not exist in its root.
+    #[error("{command:?} not found in the container ({searched})")]
+    CommandNotFound {
+        /// The command as configured.
+        command: String,
+        /// Where it was looked for.
+        searched: String,
+    },
+    /// The command is there but the kernel refuses to execute it.
+    #[error("{command:?} cannot be executed: {why}")]
+    NotExecutable {
+        /// The command as configured.
+        command: String,
+        /// What the kernel said, in words.
+        why: String,
+    },
+    /// The child ended before it could tell what was wrong.
+    #[error("the container's process ended during its setup ({0})")]
+    Lost(String),
+    /// The configuration has no process or no arguments.
+    #[error("the configuration has no {0}")]
+    Incomplete(&'static str),
+    /// A member of the configuration has a value that cannot be right.
+    #[error("the configuration's {member} is wrong: {why}")]
+    Invalid {
+        /// The member in the runtime specification's words.
+        member: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A member of the configuration asks for what this runtime cannot give yet; dropping it in silence would be worse.
+    #[error("the configuration's {0} is not supported")]
+    Unsupported(String),
+    /// A file of the host could not be read or written.
+    #[error("{path:?}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The status that a runtime ends with after this error.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::CommandNotFound { .. } => EXIT_NOT_FOUND,
+            Self::NotExecutable { .. } => EXIT_NOT_EXECUTABLE,
+            _ => EXIT_TOOL,
+        }
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Sys(source) | Self::Step { source, .. } => Some(source.errno),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::CommandNotFound { .. } | Self::NotExecutable { .. } => Exit::NotFound,
+            Self::Incomplete(_) | Self::Invalid { .. } => Exit::Content,
+            Self::Unsupported(_) => Exit::Privilege,
+            Self::Sys(_) | Self::Step { .. } => match self.errno() {
+                Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::NODEV) => Exit::Privilege,
+                Some(Errno::NOSPC | Errno::DQUOT) => Exit::Space,
+                _ => Exit::Other,
+            },
+            Self::Lost(_) | Self::File { .. } => Exit::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Step { step, source } if step == crate::step::RLIMITS && source.errno == Errno::PERM => {
+                Some("raising a hard limit needs CAP_SYS_RESOURCE, which this caller lacks".into())
+            }
+            Self::Sys(source) if source.call == "clone3" && source.errno == Errno::PERM => {
+                Some("new namespaces need root, or CAP_SYS_ADMIN".into())
+            }
+            Self::NotExecutable { why, .. } if why.starts_with("exec format error") => {
+                Some("it is built for another architecture, or a script without a #! line".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Finding the command inside the container and executing it, with the shells' answers where that fails.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use sys::Root;
+use sys::process::Pointers;
+
+use crate::report::Report;
+use crate::step::Command;
+
+/// The umask of a process whose configuration names none, as runc has it.
+pub(crate) const DEFAULT_UMASK: u32 = 0o022;
+/// Where commands are looked for when the configured environment has no PATH (docker's default).
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Executes the command; what comes back is why not.
+///
+/// Runs inside the container's root, as its user. Names are first resolved without magic links: `/proc/self/fd/N` and
+/// `/proc/self/exe` still mean the runtime's own files at this moment.
+pub(crate) fn command(command: Command) -> Report {
+    let Command { name, args, env, path } = command;
+    let (args, env) = (Pointers::new(args), Pointers::new(env));
+    let root = match Root::open_ambient("/") {
+        Ok(root) => root,
+        Err(error) => return Report::step("open the root", &error),
+    };
+    let mut refused = None;
+    for candidate in candidates(&name, &path) {
+        match attempt(&root, &candidate, &args, &env) {
+            Some(why) => refused = refused.or(Some(format!("{why} ({})", candidate.display()))),
+            None => continue,
+        }
+    }
+    match refused {
+        Some(why) => Report::NotExecutable { why },
+        None if name.contains('/') => Report::NotFound { searched: "no such file".into() },
+        None => {
+            let searched = path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":");
+            Report::NotFound { searched: format!("PATH is {searched}") }
+        }
+    }
+}
+
+/// The files that the name may mean: itself where it has a slash, else one in each directory of PATH.
+fn candidates(name: &str, path: &[PathBuf]) -> Vec<PathBuf> {
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.contains('/') {
+        return vec![absolute(Path::new(name))];
+    }
+    path.iter().map(|directory| absolute(&directory.join(name))).collect()
+}
+
+/// A relative name starts at the working directory.
+fn absolute(path: &Path) -> PathBuf {
+    if path.is_absolute() {
+        return path.to_path_buf();
+    }
+    let cwd = rustix::process::getcwd(Vec::new()).map(CString::into_bytes).unwrap_or_else(|_| b"/".to_vec());
+    PathBuf::from(std::ffi::OsString::from_vec(cwd)).join(path)
+}
+
+/// Executes one candidate; `None` where there is no such file, else why it is refused.
+fn attempt(root: &Root, path: &Path, args: &Pointers, env: &Pointers) -> Option<String> {
+    let file = match root.open(path, OFlags::PATH, Mode::empty()) {
+        Ok(file) => file,
+        Err(e) if matches!(e.errno, Errno::NOENT | Errno::NOTDIR) => return None,
+        Err(e) if e.errno == Errno::LOOP => {
+            return Some("it leads through a link of /proc, or in a circle".into());
+        }
+        Err(e) => return Some(words(e.errno)),
+    };
+    let kind = rustix::fs::fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if kind.is_ok_and(|kind| kind.is_dir()) {
+        return Some("it is a directory".into());
+    }
+    drop(file);
+    let Ok(program) = CString::new(OsStr::as_bytes(path.as_os_str())) else { return None };
+    let error = sys::process::exec_path(&program, args, env);
+    match error.errno {
+        // The file was there a moment ago: what is missing is its interpreter or its loader.
+        Errno::NOENT | Errno::NOTDIR => {
+            Some("its interpreter (the #! line, or the dynamic loader) does not exist".into())
+        }
+        errno => Some(words(errno)),
+    }
+}
+
+/// What the kernel's answer to an exec means.
+fn words(errno: Errno) -> String {
+    match errno {
+        Errno::ACCESS => "permission denied".into(),
+        Errno::NOEXEC => "exec format error".into(),
+        Errno::TOOBIG => "arguments and environment are too long".into(),
+        Errno::PERM => "operation not permitted".into(),
+        Errno::TXTBSY => "it is open for writing".into(),
+        other => std::io::Error::from(other).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_slash_is_no_matter_of_path() {
+        let path = [PathBuf::from("/bin"), PathBuf::from("/usr/bin")];
+        assert_eq!(candidates("sh", &path), [PathBuf::from("/bin/sh"), PathBuf::from("/usr/bin/sh")]);
+        assert_eq!(candidates("/opt/sh", &path), [PathBuf::from("/opt/sh")]);
+        assert!(candidates("", &path).is_empty());
+    }
+}

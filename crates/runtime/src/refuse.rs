@@ -1,0 +1,78 @@
+//! What the configuration may ask for and this runtime cannot give: refused by name, never dropped.
+
+use oci_spec::runtime::{Hooks, LinuxResources, Spec};
+
+use crate::error::{Error, Result};
+
+/// Refuses the first member that would have no effect.
+pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
+    let asked = of_spec(spec).or_else(|| of_process(spec)).or_else(|| of_linux(spec));
+    asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
+}
+
+fn of_spec(spec: &Spec) -> Option<&'static str> {
+    let hooks = spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default());
+    let mapped =
+        spec.mounts().iter().flatten().any(|m| m.uid_mappings().is_some() || m.gid_mappings().is_some());
+    first(&[(hooks, "hooks"), (mapped, "mounts.uidMappings")])
+}
+
+fn of_process(spec: &Spec) -> Option<&'static str> {
+    let process = spec.process().as_ref()?;
+    let named = |label: &Option<String>| label.as_deref().is_some_and(|name| !name.is_empty());
+    first(&[
+        (named(process.apparmor_profile()), "process.apparmorProfile"),
+        (named(process.selinux_label()), "process.selinuxLabel"),
+        (process.scheduler().is_some(), "process.scheduler"),
+        (process.io_priority().is_some(), "process.ioPriority"),
+        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
+    ])
+}
+
+fn of_linux(spec: &Spec) -> Option<&'static str> {
+    let linux = spec.linux().as_ref()?;
+    let empty_map = |map: &Option<_>| map.as_ref().is_none_or(std::collections::HashMap::is_empty);
+    first(&[
+        (linux.seccomp().is_some(), "linux.seccomp"),
+        (!empty_map(linux.sysctl()), "linux.sysctl"),
+        (linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.uidMappings"),
+        (linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.gidMappings"),
+        (linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
+        (linux.intel_rdt().is_some(), "linux.intelRdt"),
+        (linux.personality().is_some(), "linux.personality"),
+        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
+        (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
+        (linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets"),
+    ])
+    .or_else(|| linux.resources().as_ref().and_then(of_resources))
+}
+
+/// The device list is not among these: every configuration has one, and without a device cgroup the nodes that exist are
+/// all there is.
+fn of_resources(resources: &LinuxResources) -> Option<&'static str> {
+    let memory = resources.memory().as_ref().is_some_and(|memory| *memory != Default::default());
+    let cpu = resources.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default());
+    first(&[
+        (memory, "linux.resources.memory"),
+        (cpu, "linux.resources.cpu"),
+        (resources.pids().as_ref().is_some_and(|pids| pids.limit() > 0), "linux.resources.pids"),
+        (
+            resources.block_io().as_ref().is_some_and(|io| *io != Default::default()),
+            "linux.resources.blockIO",
+        ),
+        (
+            resources.hugepage_limits().as_ref().is_some_and(|l| !l.is_empty()),
+            "linux.resources.hugepageLimits",
+        ),
+        (
+            resources.network().as_ref().is_some_and(|net| *net != Default::default()),
+            "linux.resources.network",
+        ),
+        (resources.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty()), "linux.resources.rdma"),
+        (resources.unified().as_ref().is_some_and(|keys| !keys.is_empty()), "linux.resources.unified"),
+    ])
+}
+
+fn first(asked: &[(bool, &'static str)]) -> Option<&'static str> {
+    asked.iter().find(|(is_asked, _)| *is_asked).map(|(_, member)| *member)
+}

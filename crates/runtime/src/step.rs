@@ -1,0 +1,160 @@
+//! The steps of a container's setup: data, made by the plan, run by the child in order.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::path::PathBuf;
+
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
+
+use crate::options::Options;
+use crate::request::RootSource;
+
+/// The name of the step that sets resource limits: its failure has a hint of its own.
+pub(crate) const RLIMITS: &str = "set resource limits";
+
+/// One step: what messages call it, and what it does.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The step's name, as a message continues "oci-spawn: ".
+    pub(crate) name: String,
+    /// What to do.
+    pub(crate) action: Action,
+}
+
+impl Step {
+    pub(crate) fn new(name: impl Into<String>, action: Action) -> Self {
+        Self { name: name.into(), action }
+    }
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Asks the kernel to kill this process with its parent, and makes sure that the parent lived then.
+    DieWithParent,
+    /// A session of its own, unreadable to others while the host is still in reach.
+    Session,
+    /// Enters an existing namespace.
+    Join(File, LinkNameSpaceType),
+    /// Cuts the propagation of mounts towards the host.
+    Propagation(MountPropagationFlags),
+    /// Brings the root file system into this mount namespace.
+    Root(RootSource),
+    /// Mounts one thing inside the root.
+    Mount(MountPlan),
+    /// Makes device nodes.
+    Devices(Vec<DeviceNode>),
+    /// Makes the customary links of /dev.
+    DeviceLinks,
+    /// Opens the container's /dev/null and makes sure of it.
+    Null,
+    /// Allocates the terminal in the container's devpts and makes it the console.
+    Terminal(TerminalPlan),
+    /// Gives the process its three streams.
+    Streams,
+    /// Holds a procfs that nothing in the container can have replaced.
+    Procfs,
+    /// Hides paths.
+    Mask(Vec<PathBuf>),
+    /// Makes paths read-only.
+    ReadOnly(Vec<PathBuf>),
+    /// Makes the root's own mount read-only.
+    ReadOnlyRoot,
+    /// Brings lo up.
+    Loopback,
+    /// Sets the host name.
+    Hostname(String),
+    /// Sets the NIS domain name.
+    Domainname(String),
+    /// Sets the process's standing with the out-of-memory killer.
+    OomScoreAdj(i32),
+    /// Makes the root the root, and lets go of the host's.
+    Pivot,
+    /// Enters the working directory.
+    Cwd(PathBuf),
+    /// Limits resources.
+    Rlimits(Vec<(Resource, Rlimit)>),
+    /// Drops all capabilities but these from the bounding set.
+    Bounding(CapabilitySet),
+    /// Becomes the user.
+    Identity(Identity),
+    /// Sets the other capability sets: exactly these.
+    Capabilities {
+        /// Effective, permitted, inheritable.
+        sets: CapabilitySets,
+        /// Ambient.
+        ambient: CapabilitySet,
+    },
+    /// Forbids gaining privileges by exec.
+    NoNewPrivileges,
+}
+
+/// Who the process is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// Supplementary groups, the primary among them: a process must not escape a group's denial by leaving it out.
+    pub(crate) groups: Vec<Gid>,
+    pub(crate) umask: Option<u32>,
+}
+
+/// A mount inside the container.
+#[derive(Debug)]
+pub(crate) struct MountPlan {
+    pub(crate) destination: PathBuf,
+    pub(crate) what: Source,
+    pub(crate) options: Options,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A file or directory of the host, by its path.
+    Bind { path: PathBuf, recursive: bool },
+    /// A new file system.
+    New { kind: String, source: String },
+    /// The cgroup hierarchies: one file system of version 2, or a directory with one for each of version 1.
+    Cgroups(Vec<Hierarchy>),
+}
+
+/// A cgroup hierarchy as `/proc/self/cgroup` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    /// The directory below the destination; empty for the destination itself.
+    pub(crate) directory: String,
+    /// The version-1 controllers or `name=...`; empty for version 2.
+    pub(crate) controllers: Vec<String>,
+}
+
+/// A device node.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceNode {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: rustix::fs::FileType,
+    pub(crate) device: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// The command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) name: String,
+    pub(crate) args: Vec<CString>,
+    pub(crate) env: Vec<CString>,
+    /// The directories of the configured PATH.
+    pub(crate) path: Vec<PathBuf>,
+}
+
+/// The container's terminal.
+#[derive(Debug)]
+pub(crate) struct TerminalPlan {
+    /// Rows and columns, where the configuration tells.
+    pub(crate) size: Option<(u16, u16)>,
+    /// Who owns it.
+    pub(crate) uid: Uid,
+}
