@@ -1,0 +1,153 @@
+//! One-offs: containers made with `--rm`, removed by whichever stage ends their journey.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use cli::{During, Failure, Stage};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::FileType;
+use store::Container;
+
+use crate::remove::{Running, remove};
+
+/// How long apart a pipe is looked at, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Who holds this is responsible for the container's end; for one without `--rm` it does nothing.
+///
+/// Dropped without a word, it takes the container for failed.
+#[derive(Debug)]
+#[must_use]
+pub struct OneOff {
+    /// None where there is nothing to do any more.
+    container: Option<Container>,
+    keep_on_failure: bool,
+}
+
+impl OneOff {
+    /// Takes the responsibility for a container.
+    ///
+    /// # Errors
+    /// Where its create.json cannot be read.
+    pub fn of(container: &Container) -> crate::Result<Self> {
+        let doc = container.create()?;
+        let container = doc.auto_remove.then(|| container.clone());
+        Ok(Self { container, keep_on_failure: doc.keep_on_failure })
+    }
+
+    /// The stage is the last one of the container's journey: removes it, whether or not all went well, except that
+    /// a failure leaves a `--keep-on-failure` container and says how to enter it.
+    ///
+    /// # Errors
+    /// Where all went well but the removal; a removal that fails after a failure is a warning.
+    pub fn end<T>(mut self, result: &Result<T, Failure>, stage: &Stage) -> Result<(), Failure> {
+        let Some(container) = self.container.take() else { return Ok(()) };
+        let name = container.name().to_string();
+        if result.is_err() && self.keep_on_failure {
+            stage.warn(&format!(
+                "container {name} is kept; enter it with: oci-inspect {name} | oci-spawn -t -- /bin/sh"
+            ));
+            return Ok(());
+        }
+        let removed = remove(container, Running::Refuse).during(|| format!("removing container {name}"));
+        match (removed, result.is_err()) {
+            (Err(failure), true) => stage.warn(&failure.to_string()),
+            (removed, _) => return removed,
+        }
+        Ok(())
+    }
+
+    /// The stage passes the container on: after success it is the next stage's, after a failure its end.
+    ///
+    /// Waits until the reader of stdout took the line; one that is gone without is a failure.
+    ///
+    /// # Errors
+    /// [`Failure::reader_gone`]; otherwise none.
+    pub fn pass<T>(mut self, result: Result<T, Failure>, stage: &Stage) -> Result<T, Failure> {
+        if self.container.is_none() {
+            return result;
+        }
+        let result = match result {
+            Ok(_) if !taken(std::io::stdout()) => Err(Failure::reader_gone()),
+            other => other,
+        };
+        if result.is_ok() {
+            self.container = None;
+        } else {
+            self.end(&result, stage)?;
+        }
+        result
+    }
+}
+
+impl Drop for OneOff {
+    fn drop(&mut self) {
+        let Some(container) = self.container.take() else { return };
+        if !self.keep_on_failure {
+            // Nobody is left to be told.
+            let _ = remove(container, Running::Refuse);
+        }
+    }
+}
+
+/// Waits until all that was written to a pipe has been read; false where its reader ended before.
+///
+/// Anything but a pipe has taken what was written.
+pub fn taken(out: impl AsFd) -> bool {
+    let is_pipe = |fd: &dyn AsFd| {
+        rustix::fs::fstat(fd.as_fd()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_fifo())
+    };
+    if !is_pipe(&out) {
+        return true;
+    }
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // Asked before looking: a reader may take the line and end in between.
+        let gone = reader_gone(&out, pause);
+        match rustix::io::ioctl_fionread(&out) {
+            Ok(0) | Err(_) => return true,
+            Ok(_) if gone => return false,
+            Ok(_) => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+/// Waits for a moment; true as soon as no descriptor of the pipe's other end is open.
+fn reader_gone(out: impl AsFd, wait: Duration) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    fds[0].revents().contains(PollFlags::ERR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_counts_as_taken_once_it_was_read() {
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        rustix::io::write(&write, b"line\n").expect("write");
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            let mut bytes = [0; 16];
+            rustix::io::read(&read, &mut bytes).expect("read")
+        });
+        assert!(taken(&write));
+        assert_eq!(reader.join().expect("reader"), 5);
+    }
+
+    #[test]
+    fn a_reader_that_ended_did_not_take_it() {
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        rustix::io::write(&write, b"line\n").expect("write");
+        drop(read);
+        assert!(!taken(&write));
+    }
+
+    #[test]
+    fn a_file_takes_everything() {
+        assert!(taken(tempfile::tempfile().expect("a file")));
+    }
+}

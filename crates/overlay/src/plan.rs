@@ -1,0 +1,149 @@
+//! How a container's root is stacked, as its bundle records it (`plan.json`).
+//!
+//! Paths are relative to the store, so a store can be moved. They are opened through the store's [`sys::Root`].
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use store::{Container, Store};
+use sys::{Call, Root};
+
+use crate::error::About;
+use crate::stack::{Stack, Writable};
+use crate::{Error, Result};
+
+/// No plan is longer: five hundred paths of about a hundred bytes each, and room.
+const PLAN_LIMIT_BYTES: u64 = 256 * 1024;
+
+/// A mount plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The image's directories, top first: fixes, then the layers. The container's own `init` lies above them.
+    pub image: Vec<String>,
+}
+
+impl Plan {
+    /// The plan of an image's directories, top first, each a path below the store.
+    ///
+    /// A layer that an image has twice is stacked once, where it is topmost: the kernel takes no directory twice, and
+    /// whatever the lower one gave or hid, the upper one gives and hides again.
+    ///
+    /// # Errors
+    /// [`Error::TooManyLayers`]; [`Error::Plan`] for a path outside the store or one that is not UTF-8.
+    pub fn of<P: AsRef<std::path::Path>>(store: &Store, trees: impl IntoIterator<Item = P>) -> Result<Self> {
+        let relative = |tree: P| {
+            let tree = tree.as_ref();
+            let inside = tree.strip_prefix(store.path()).ok().and_then(|path| path.to_str());
+            inside.map(String::from).ok_or_else(|| Error::Plan(format!("{tree:?} is not in the store")))
+        };
+        let mut image: Vec<String> = Vec::new();
+        for tree in trees {
+            let tree = relative(tree)?;
+            if !image.contains(&tree) {
+                image.push(tree);
+            }
+        }
+        Self { image }.checked()
+    }
+
+    /// Reads a plan from the bytes of `plan.json`.
+    ///
+    /// # Errors
+    /// [`Error::Plan`], [`Error::TooManyLayers`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let plan: Self = serde_json::from_slice(bytes).map_err(|e| Error::Plan(e.to_string()))?;
+        plan.checked()
+    }
+
+    /// Reads a container's plan.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where it has none or it cannot be read, a failed call.
+    pub fn of_container(container: &Container) -> Result<Self> {
+        let bundle = container.root()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = bundle.open("plan.json", flags, Mode::empty()).about("plan.json")?;
+        let mut bytes = Vec::new();
+        let read = std::fs::File::from(file).take(PLAN_LIMIT_BYTES).read_to_end(&mut bytes);
+        read.call("read", || "plan.json".into()).about("plan.json")?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// The bytes of `plan.json`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::json!({ "image": self.image }).to_string().into_bytes()
+    }
+
+    /// Opens the image's directories and, over them, the directory `own`: nothing of them can be written.
+    ///
+    /// # Errors
+    /// A directory that is missing, what the kernel says of the mount.
+    pub fn view(&self, store: &Store, own: &str) -> Result<Root> {
+        // Without a writable layer the kernel wants two directories, and not the same one twice.
+        if self.image.is_empty() {
+            return store.dir().open_dir(own).about("opening a layer's directory");
+        }
+        let mut lowers = vec![directory(store, own)?];
+        for tree in &self.image {
+            lowers.push(directory(store, tree)?);
+        }
+        mount(store, &Stack { lowers, writable: None }, None)
+    }
+
+    /// Opens all directories of the container at `container` (`containers/<id>`): what [`Stack::mount`] mounts.
+    ///
+    /// # Errors
+    /// A directory that is missing.
+    pub fn stack(&self, store: &Store, container: &str) -> Result<Stack> {
+        let mut lowers = vec![directory(store, &format!("{container}/init"))?];
+        for tree in &self.image {
+            lowers.push(directory(store, tree)?);
+        }
+        let upper = directory(store, &format!("{container}/upper"))?;
+        let work = directory(store, &format!("{container}/work"))?;
+        Ok(Stack { lowers, writable: Some(Writable { upper, work }) })
+    }
+
+    /// Mounts the container at `container` (`containers/<id>`), writable, attached nowhere.
+    ///
+    /// The caller holds the container's lock and has seen that its writable layer is mounted nowhere else.
+    ///
+    /// # Errors
+    /// As [`Stack::mount`].
+    pub fn mount_detached(&self, store: &Store, container: &str) -> Result<OwnedFd> {
+        let stack = self.stack(store, container)?;
+        Ok(mount(store, &stack, Some(container))?.into_fd())
+    }
+
+    /// One for the container's own.
+    fn checked(self) -> Result<Self> {
+        let limit = crate::stack::LOWERS_LIMIT - 1;
+        if self.image.len() > limit {
+            return Err(Error::TooManyLayers { found: self.image.len(), limit });
+        }
+        Ok(self)
+    }
+}
+
+/// Mounts by the newest means the kernel has; an old one needs the container's `rootfs` for a moment.
+fn mount(store: &Store, stack: &Stack, container: Option<&str>) -> Result<Root> {
+    let refused = match stack.mount() {
+        Ok(fd) => return Ok(Root::from_fd(fd)),
+        Err(e) => e,
+    };
+    match container {
+        Some(container) if !Stack::kernel_takes_one_by_one() => {
+            let parent = store.dir().open_dir(container).about("the container's directory")?;
+            stack.mount_through(std::os::fd::AsFd::as_fd(&parent), "rootfs").map(Root::from_fd)
+        }
+        _ => Err(refused),
+    }
+}
+
+fn directory(store: &Store, path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    store.dir().open(path, flags, Mode::empty()).about("opening a layer's directory")
+}

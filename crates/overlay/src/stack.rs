@@ -1,0 +1,234 @@
+//! Directories stacked into one view by the kernel: overlay mounts that are attached nowhere.
+//!
+//! Always with `userxattr` (Linux 5.11), so root and rootless read the same marks, and with `redirect_dir=nofollow`
+//! and `metacopy=off`, so that no mark a layer might carry points anywhere. Documentation/filesystems/overlayfs.rst.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MountFlags};
+use sys::Call;
+use sys::mount::{Busy, Context, Extent};
+
+use crate::error::About;
+use crate::{Error, Result};
+
+/// The most lowers of one mount: `OVL_MAX_STACK` of fs/overlayfs.
+pub const LOWERS_LIMIT: usize = 500;
+
+/// The directories of a mount, opened.
+#[derive(Debug)]
+pub struct Stack {
+    /// The read-only directories, top first.
+    pub lowers: Vec<OwnedFd>,
+    /// The writable layer and the kernel's working directory beside it; without them the view is read-only.
+    pub writable: Option<Writable>,
+}
+
+/// The writable side of a mount.
+#[derive(Debug)]
+pub struct Writable {
+    /// Takes all changes.
+    pub upper: OwnedFd,
+    /// The kernel's own; on the same file system.
+    pub work: OwnedFd,
+}
+
+/// How directories are named to the kernel, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// By descriptor: Linux 6.13.
+    Descriptor,
+    /// One `lowerdir+` each, by a path through /proc/self/fd: Linux 6.5.
+    Path,
+}
+
+impl Stack {
+    /// Mounts the stack, attached nowhere.
+    ///
+    /// # Errors
+    /// [`Error::NotPrivileged`], [`Error::TooManyLayers`], or what the kernel says.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        if self.lowers.len() > LOWERS_LIMIT {
+            return Err(Error::TooManyLayers { found: self.lowers.len(), limit: LOWERS_LIMIT });
+        }
+        let by_descriptor = self.mount_as(Naming::Descriptor);
+        let done = match by_descriptor {
+            Err(e) if e.errno == Errno::INVAL => self.mount_as(Naming::Path),
+            other => other,
+        };
+        done.map_err(|source| match source.errno {
+            Errno::PERM | Errno::ACCESS => Error::NotPrivileged(source),
+            _ => Error::Call { what: "mounting an overlay", source },
+        })
+    }
+
+    fn mount_as(&self, naming: Naming) -> sys::Result<OwnedFd> {
+        let context = Context::open("overlay")?;
+        let set = |key: &str, fd: &OwnedFd| match naming {
+            Naming::Descriptor => context.set_fd(key, fd.as_fd()),
+            Naming::Path => context.set(key, through_proc(fd)),
+        };
+        context.set("source", "overlay")?;
+        for lower in &self.lowers {
+            set("lowerdir+", lower)?;
+        }
+        if let Some(writable) = &self.writable {
+            set("upperdir", &writable.upper)?;
+            set("workdir", &writable.work)?;
+        }
+        context.flag("userxattr")?;
+        for (key, value) in OPTIONS {
+            context.set(key, value)?;
+        }
+        context.mount(MountAttrFlags::empty())
+    }
+
+    /// Mounts the stack by `mount(2)`, for kernels before 6.5, whose `fsconfig(2)` takes 256 bytes a value.
+    ///
+    /// That call needs a place: `place` in `parent`, an empty directory that is used for a moment.
+    ///
+    /// # Errors
+    /// As [`Stack::mount`]; the options have to fit into a page (about 200 lowers).
+    pub fn mount_through(&self, parent: BorrowedFd<'_>, place: &str) -> Result<OwnedFd> {
+        let lowers: Vec<String> =
+            self.lowers.iter().map(|fd| through_proc(fd).display().to_string()).collect();
+        let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
+        if let Some(Writable { upper, work }) = &self.writable {
+            options.push_str(&format!(
+                ",upperdir={},workdir={}",
+                through_proc(upper).display(),
+                through_proc(work).display()
+            ));
+        }
+        for (key, value) in OPTIONS {
+            options.push_str(&format!(",{key}={value}"));
+        }
+        let options =
+            std::ffi::CString::new(options).map_err(|_| Error::Plan("a NUL byte in a path".into()))?;
+        let target = format!("/proc/self/fd/{}/{place}", parent.as_raw_fd());
+        let mounted = rustix::mount::mount("overlay", &*target, "overlay", MountFlags::empty(), &*options);
+        mounted
+            .call("mount", || format!("overlay, {} lowers", self.lowers.len()))
+            .about("mounting an overlay")?;
+        let detached = rustix::fs::openat(
+            parent,
+            place,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .call("open", || place.to_string())
+        .and_then(|at| sys::mount::clone_tree(at.as_fd(), Extent::Mount));
+        sys::mount::unmount(parent, place, Busy::Detach).about("taking an overlay from its first place")?;
+        detached.about("mounting an overlay")
+    }
+
+    /// True where the kernel takes lowers one by one (Linux 6.5).
+    pub fn kernel_takes_one_by_one() -> bool {
+        let Ok(context) = Context::open("overlay") else { return true };
+        // Relative paths are refused by name of the option, an unknown option by "Unknown parameter".
+        match context.set("lowerdir+", "/") {
+            Ok(()) => true,
+            Err(e) => !e.args.contains("Unknown parameter") && !e.args.contains("unknown parameter"),
+        }
+    }
+}
+
+/// The options of every mount. `xino=off`: inode numbers as the layers have them, no warnings on 32-bit inodes.
+const OPTIONS: [(&str, &str); 4] =
+    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
+
+fn through_proc(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use sys::Root;
+
+    fn writable(dir: &Root) -> Writable {
+        let made = |name| dir.create_dir_all(name, Mode::RWXU).expect("mkdir").into_fd();
+        Writable { upper: made("upper"), work: made("work") }
+    }
+
+    fn lower(dir: &std::path::Path, name: &str, file: &str) -> OwnedFd {
+        std::fs::create_dir_all(dir.join(name)).expect("mkdir");
+        std::fs::write(dir.join(name).join(file), name).expect("write");
+        Root::open_ambient(dir.join(name)).expect("open").into_fd()
+    }
+
+    fn privileged() -> bool {
+        let may = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok();
+        if !may {
+            eprintln!("skipped: mounting needs CAP_SYS_ADMIN");
+            return false;
+        }
+        let root = Root::open_ambient("/").expect("open /");
+        let private = sys::mount::Change {
+            propagation: Some(rustix::mount::MountPropagationFlags::PRIVATE),
+            ..Default::default()
+        };
+        sys::mount::set_attributes(root.as_fd(), Extent::Tree, private).expect("private");
+        true
+    }
+
+    #[test]
+    fn every_way_of_mounting_gives_the_same_view() {
+        if !privileged() {
+            return;
+        }
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = Root::open_ambient(temporary.path()).expect("open");
+        dir.create_dir_all("at", Mode::RWXU).expect("mkdir");
+        let ways: [fn(&Stack, &Root) -> OwnedFd; 3] = [
+            |stack, _| stack.mount_as(Naming::Descriptor).expect("by descriptor"),
+            |stack, _| stack.mount_as(Naming::Path).expect("by path"),
+            |stack, dir| stack.mount_through(dir.as_fd(), "at").expect("by mount(2)"),
+        ];
+        for (number, way) in ways.into_iter().enumerate() {
+            let lowers = vec![
+                lower(temporary.path(), "top", "same"),
+                lower(temporary.path(), "bottom", "same"),
+                lower(temporary.path(), "deepest", "deep"),
+            ];
+            let stack = Stack { lowers, writable: Some(writable(&dir)) };
+            let view = Root::from_fd(way(&stack, &dir));
+            let read = |name: &str| {
+                let file = view.open(name, OFlags::RDONLY, Mode::empty()).expect("open");
+                std::io::read_to_string(std::fs::File::from(file)).expect("read")
+            };
+            assert_eq!((read("same"), read("deep")), ("top".into(), "deepest".into()));
+            let name = format!("written{number}");
+            view.open(&name, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).expect("write");
+            assert!(temporary.path().join("upper").join(&name).exists());
+            assert!(!temporary.path().join("at").join(&name).exists(), "nothing stays attached");
+        }
+    }
+
+    #[test]
+    fn this_kernel_is_asked_and_not_guessed() {
+        if privileged() {
+            assert!(Stack::kernel_takes_one_by_one());
+        }
+    }
+
+    #[test]
+    fn five_hundred_layers_are_stacked_and_one_more_is_refused_by_number() {
+        if !privileged() {
+            return;
+        }
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = Root::open_ambient(temporary.path()).expect("open");
+        let mut lowers: Vec<_> =
+            (0..LOWERS_LIMIT).map(|n| lower(temporary.path(), &format!("l{n}"), &format!("f{n}"))).collect();
+        lowers.push(lower(temporary.path(), "one-more", "f"));
+        let mut stack = Stack { lowers, writable: Some(writable(&dir)) };
+        assert!(matches!(stack.mount(), Err(Error::TooManyLayers { found: 501, limit: 500 })));
+        stack.lowers.pop();
+        let view = Root::from_fd(stack.mount().expect("500 lowers"));
+        view.lstat("f499").expect("the lowest shows through");
+    }
+}
