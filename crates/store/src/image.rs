@@ -46,6 +46,9 @@ impl Image {
         }
         let value = document::config(bytes).map_err(fail)?;
         let config: ImageConfiguration = serde_json::from_value(value).map_err(|e| fail(e.into()))?;
+        if config.rootfs().typ() != "layers" {
+            return Err(rule(format!("rootfs.type is {:?}, not \"layers\"", config.rootfs().typ())));
+        }
         let parse = |text: &String| text.parse().map_err(|e| rule(format!("rootfs.diff_ids: {e}")));
         let diff_ids = config.rootfs().diff_ids().iter().map(parse).collect::<Result<Vec<Digest>>>()?;
         if diff_ids.len() != manifest.layers.len() {
@@ -105,14 +108,18 @@ impl Store {
     /// [`Error::NoBlob`], [`Error::NoPlatform`], [`Error::Document`] for what breaks a rule, or a failed call.
     pub fn image(&self, digest: &Digest, platform: Option<&Platform>) -> Result<Image> {
         let mut at = *digest;
-        let mut media_type: Option<String> = None;
+        let mut entry: Option<Descriptor> = None;
         for _ in 0..=NESTING {
-            match self.document(&at, media_type.as_deref())? {
+            let (document, got) = self.document(&at, entry.as_ref().map(|entry| &*entry.media_type))?;
+            if let Some(entry) = entry.filter(|entry| entry.size != got) {
+                return Err(Error::WrongSize { digest: at, wanted: entry.size, got });
+            }
+            match (document, got) {
                 (Document::Manifest(manifest), size) => return self.image_of(at, size, manifest),
                 (Document::Index(index), _) => {
-                    let entry = index.choose(platform.unwrap_or(&Platform::host()))?;
-                    media_type = Some(entry.media_type.clone());
-                    at = entry.digest;
+                    let chosen = index.choose(platform.unwrap_or(&Platform::host()))?;
+                    at = chosen.digest;
+                    entry = Some(chosen.clone());
                 }
             }
         }
