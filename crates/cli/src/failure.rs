@@ -58,6 +58,15 @@ impl Failure {
         self
     }
 
+    /// The same failure of this tool with another status; one that travels keeps its origin's.
+    #[must_use]
+    pub fn exiting_with(mut self, status: u8) -> Self {
+        if let Kind::Own { exit, .. } = &mut self.kind {
+            *exit = status;
+        }
+        self
+    }
+
     /// The status the tool exits with.
     pub fn exit(&self) -> u8 {
         match &self.kind {

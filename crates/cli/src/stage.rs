@@ -109,6 +109,11 @@ impl Stage {
         }
     }
 
+    /// Keeps error lines off stdout: it carries somebody else's bytes, a container's output say.
+    pub fn keep_errors_home(&mut self) {
+        self.errors_travel = false;
+    }
+
     /// Reports a failure: its message on stderr unless another stage printed it, its line on a pipe.
     pub fn fail(&self, failure: &Failure) {
         if let Some(message) = failure.message(self.tool) {

@@ -27,6 +27,7 @@ pub(crate) fn root(source: RootSource) -> Result<Root> {
             let there = Root::open_ambient(&path)?;
             (clone_tree(there.as_fd(), Extent::Tree)?, path)
         }
+        RootSource::Detached { mount, at } => (mount, at),
     };
     let private = Change { propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
     set_attributes(tree.as_fd(), Extent::Tree, private)?;

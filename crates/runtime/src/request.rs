@@ -25,6 +25,13 @@ pub struct Request {
 pub enum RootSource {
     /// A directory of the host that holds the whole tree, an overlay mounted by another tool say.
     Mounted(PathBuf),
+    /// A mount that is attached nowhere yet; it will be in the container's own mount namespace only.
+    Detached {
+        /// The mount.
+        mount: OwnedFd,
+        /// A directory of the host to attach it to for the moment before it becomes the root.
+        at: PathBuf,
+    },
 }
 
 /// The process's standard streams.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 
 use crate::root::quoted;
@@ -189,6 +189,17 @@ pub fn set_attributes(mount: BorrowedFd<'_>, extent: Extent, change: Change) -> 
     } else {
         Err(std::io::Error::last_os_error()).call("mount_setattr", || format!("{change:?}"))
     }
+}
+
+/// Makes the file system that `mount` is open on forget what it has cached of names that do not exist
+/// (`fspick(2)` and a reconfiguration without a change, which shrinks its dentry cache).
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` where `mount` is not the root of a mount.
+pub fn forget_names(mount: BorrowedFd<'_>) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+    let context = rustix::mount::fspick(mount, c"", flags).call("fspick", String::new)?;
+    rustix::mount::fsconfig_reconfigure(&context).call("fsconfig", || "reconfigure".into())
 }
 
 /// The id of the mount that `fd` lies on: unique in this boot where the kernel can (6.8), else the reusable one.

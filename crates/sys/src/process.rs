@@ -151,6 +151,20 @@ pub fn set_standard(fd: impl AsFd, to: RawFd) -> Result<()> {
     if answer >= 0 { Ok(()) } else { Err(failed("dup2", format!("{raw}, {to}"), last())) }
 }
 
+/// A descriptor of our own of the open file that has this number, as the caller handed it to this process.
+///
+/// # Errors
+/// `EBADF` where no file has the number.
+pub fn inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: takes integers and makes a new descriptor.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(failed("fcntl", format!("{number}, F_DUPFD_CLOEXEC"), last()));
+    }
+    // SAFETY: the kernel just made this number ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Moves `fd` to the number `to`, close-on-exec; whatever had that number is closed.
 ///
 /// # Errors
