@@ -29,7 +29,7 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     }
     if let Some(name) = &args.container {
         let container = store.container(name).during(|| format!("container {name:?}"))?;
-        return commit.finish(stage, container, 1).map(|()| 0);
+        return commit.finish(stage, &container, 1).map(|()| 0);
     }
     if tags::name_one_image(&args.tags) {
         let line =
@@ -67,20 +67,14 @@ impl Commit<'_> {
                 .with_hint("oci-mount makes a container of a rootfs line"));
         };
         let container = self.store.resolve_line(&line).during(|| format!("container {:?}", line.name))?;
-        self.finish(stage, container, n)
+        self.finish(stage, &container, n)
     }
 
     /// Commits a container; if it was made to be removed at its end, this is its end, whether all went well or not.
-    fn finish(&self, stage: &Stage, container: Container, n: usize) -> Result<(), Failure> {
-        let name = container.name().to_string();
-        let what = || format!("container {name}");
-        let doc = container.create().during(what)?;
-        let done = self.container(stage, &container, n).and_then(|line| stage.emit(&Line::Image(line)));
-        if doc.auto_remove && (done.is_ok() || !doc.keep_on_failure) {
-            let lock = container.lock().during(what)?;
-            container.remove().during(what)?;
-            drop(lock);
-        }
+    fn finish(&self, stage: &Stage, container: &Container, n: usize) -> Result<(), Failure> {
+        let once = overlay::OneOff::of(container).during(|| format!("container {}", container.name()))?;
+        let done = self.container(stage, container, n).and_then(|line| stage.emit(&Line::Image(line)));
+        once.end(&done, stage)?;
         done
     }
 
