@@ -67,7 +67,7 @@ fn choose(
     platform: Option<&Platform>,
 ) -> Result<Plan, PlanError> {
     let (fetched, manifest) = manifest(store, place, origin, platform)?;
-    let config = match store.read_document(&manifest.config.digest, manifest.config.size) {
+    let config = match store.read_document(&manifest.config.digest, store::DOCUMENT_LIMIT) {
         Ok(config) if config.len() as u64 == manifest.config.size => config,
         _ => origin.document(&manifest.config)?,
     };
