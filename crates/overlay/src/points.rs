@@ -107,7 +107,14 @@ impl Missing {
         Ok(missing)
     }
 
-    /// Makes it all in `init`, which is empty and not mounted.
+    /// True where nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Makes it all in `init`. Directories that are there already get the image's metadata again.
+    ///
+    /// Where `init` is part of a live mount, [`sys::mount::forget_names`] makes that mount look again.
     ///
     /// # Errors
     /// The call that failed.
@@ -125,6 +132,9 @@ impl Missing {
                 }
                 Make::Directory | Make::Copy(_) => {
                     let made = rustix::fs::mkdirat(&parent.dir, &*parent.name, DIRECTORY_MODE);
+                    if made == Err(Errno::EXIST) {
+                        continue;
+                    }
                     made.call("mkdirat", named).about("making a mount point")?;
                     chmod(&init.open_dir(&step.path).about("making a mount point")?, DIRECTORY_MODE)?;
                 }

@@ -84,9 +84,10 @@ fn file_systems(
     }
     steps.push(Step::new("check /dev/null", Action::Null));
     let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
-    if matches!(stdio, Stdio::Terminal) {
+    if let Stdio::Terminal { size: given } = stdio {
         let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-        let size = process.console_size().map(|size| (narrow(size.height()), narrow(size.width())));
+        let own = process.console_size().map(|size| (narrow(size.height()), narrow(size.width())));
+        let size = given.or(own);
         let uid = Uid::from_raw(process.user().uid());
         steps.push(Step::new("allocate a terminal", Action::Terminal(TerminalPlan { size, uid })));
     }

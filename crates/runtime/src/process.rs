@@ -39,7 +39,7 @@ pub fn start(request: Request) -> Result<Started> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).call("pipe2", || "O_CLOEXEC".into())?;
     let me = pidfd_open(getpid(), PidfdFlags::empty()).call("pidfd_open", || "self".into())?;
     let sockets = match stdio {
-        Stdio::Terminal => Some(terminal::sockets()?),
+        Stdio::Terminal { .. } => Some(terminal::sockets()?),
         Stdio::Streams(_) => None,
     };
     let Plan { flags, steps, command } = plan;
@@ -51,7 +51,9 @@ pub fn start(request: Request) -> Result<Started> {
             Stdio::Streams([input, output, error]) => {
                 child.streams = Some([input.as_fd(), output.as_fd(), error.as_fd()]);
             }
-            Stdio::Terminal => child.terminal_socket = sockets.as_ref().map(|(_, child)| child.as_fd()),
+            Stdio::Terminal { .. } => {
+                child.terminal_socket = sockets.as_ref().map(|(_, child)| child.as_fd())
+            }
         }
         child.run(steps, command, write)
     })?;

@@ -40,7 +40,10 @@ pub enum Stdio {
     /// Three open files. Their owner and mode are never changed.
     Streams([OwnedFd; 3]),
     /// A new terminal in the container's own devpts.
-    Terminal,
+    Terminal {
+        /// Rows and columns; the configuration's where there are none.
+        size: Option<(u16, u16)>,
+    },
 }
 
 /// How a container's life hangs on the process that started it.

@@ -1,0 +1,204 @@
+//! The command line, and which of its options go together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use cli::{Common, Failure};
+use runtime::convert::Network;
+
+/// The tool's name.
+pub(crate) const TOOL: &str = "oci-spawn";
+
+const AFTER_HELP: &str = "\
+Options before `--` hold for this run only and are never recorded.
+
+Which of these go together (everything else is exit 2):
+
+              -d    --pass  -i    -t    --stdin  --stdout  --stderr
+    -d        .     no      no    no    yes      yes       yes
+    --pass    no    .       yes   yes   yes      yes       yes
+    -i        no    yes     .     yes   no       yes       yes
+    -t        no    yes     yes   .     no       no        no
+
+Without -i the container's stdin is /dev/null. With -d its output goes to the container's log, with --pass to stderr.
+
+Exit status: the command's own; 128+n after signal n; 125 the tool failed, 126 the command cannot be executed, 127 it does
+not exist; 2 usage, 9 the container runs already, 10 no line on stdin. With -d and --pass, where lines go on, a failure of
+the tool has the status of its kind as with the other tools.
+
+    oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
+
+/// Runs the container of the line on stdin
+#[derive(Debug, Clone, Parser)]
+#[command(name = TOOL, version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// A verb; there is none yet
+    #[arg(hide = true, value_name = "VERB")]
+    pub(crate) verb: Option<String>,
+
+    /// The command, in place of the container's own, for this run
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+
+    /// Leave the container running in the background and print its line once the command runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+
+    /// Send the output to stderr and print the container's line for the next stage [always: after a failure too]
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "success")]
+    pub(crate) pass: Option<Pass>,
+
+    /// Read one line from stdin and give what follows to the container
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give the container a terminal, connected to this one
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// The container's stdin: a file, or /dev/fd/N of the caller
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+
+    /// The container's stdout: a file, or /dev/fd/N of the caller
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdout: Option<PathBuf>,
+
+    /// The container's stderr: a file, or /dev/fd/N of the caller
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stderr: Option<PathBuf>,
+
+    /// Set an environment variable; without a value, the caller's
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+
+    /// Set environment variables from a file of KEY=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// The user, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Mount a file or directory of the host
+    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    pub(crate) volume: Vec<String>,
+
+    /// The network: none, private (loopback only) or host
+    #[arg(long, value_name = "NET")]
+    pub(crate) net: Option<Network>,
+
+    /// Do not hand the caller's proxy variables on to a container with a network
+    #[arg(long)]
+    pub(crate) no_http_proxy: bool,
+
+    /// Seconds between the stop signal and SIGKILL
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) stop_timeout: Duration,
+}
+
+/// When the container's line is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pass {
+    /// After a command that ended with 0.
+    Success,
+    /// Whatever the command ended with.
+    Always,
+}
+
+impl AsRef<Common> for Args {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u32 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+impl Args {
+    /// Refuses options that do not go together, and words that look like names.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if let Some(word) = &self.verb {
+            let hint =
+                format!("a container comes as a line: oci-inspect {word} | {TOOL}; a command follows --");
+            return Err(
+                Failure::usage("command line", format!("{word:?} is no verb of {TOOL}")).with_hint(hint)
+            );
+        }
+        let (stdin, stdout, stderr) = (self.stdin.is_some(), self.stdout.is_some(), self.stderr.is_some());
+        let conflicts = [
+            (self.detach && self.pass.is_some(), "-d and --pass"),
+            (self.detach && self.interactive, "-d and -i"),
+            (self.detach && self.tty, "-d and -t"),
+            (self.interactive && stdin, "-i and --stdin"),
+            (self.tty && stdin, "-t and --stdin"),
+            (self.tty && stdout, "-t and --stdout"),
+            (self.tty && stderr, "-t and --stderr"),
+        ];
+        match conflicts.iter().find(|(both, _)| *both) {
+            Some((_, names)) => Err(Failure::usage("command line", format!("{names} do not go together"))
+                .with_hint(format!("the table in {TOOL} --help says what does"))),
+            None => Ok(()),
+        }
+    }
+
+    /// True where the container's line goes on to another stage.
+    pub(crate) fn passes_on(&self) -> bool {
+        self.detach || self.pass.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &[&str]) -> Result<(), Failure> {
+        let words = std::iter::once(&TOOL).chain(words);
+        Args::try_parse_from(words).expect("arguments").check()
+    }
+
+    #[test]
+    fn the_table_of_the_help_is_what_is_checked() {
+        let options = ["-d", "--pass", "-i", "-t", "--stdin=f", "--stdout=f", "--stderr=f"];
+        let table: Vec<Vec<&str>> = AFTER_HELP
+            .lines()
+            .filter(|line| line.starts_with("    -"))
+            .map(|line| line.split_whitespace().skip(1).collect())
+            .collect();
+        assert_eq!(table.len(), 4);
+        for (row, cells) in table.iter().enumerate() {
+            for (column, cell) in cells.iter().enumerate() {
+                if *cell != "." {
+                    let result = check(&[options[row], options[column]]);
+                    assert_eq!(result.is_ok(), *cell == "yes", "{} {}", options[row], options[column]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_as_first_word_is_usage_with_a_hint() {
+        let failure = check(&["web"]).expect_err("no verb");
+        assert_eq!(failure.exit(), 2);
+        let line = failure.to_line(TOOL).expect("travels");
+        assert!(line.hint.is_some_and(|hint| hint.contains("oci-inspect web | oci-spawn")));
+    }
+
+    #[test]
+    fn pass_takes_its_value_only_after_an_equals_sign() {
+        let args = Args::try_parse_from([TOOL, "--pass", "--", "always"]).expect("arguments");
+        assert_eq!((args.pass, args.command), (Some(Pass::Success), vec!["always".to_string()]));
+        let args = Args::try_parse_from([TOOL, "--pass=always"]).expect("arguments");
+        assert_eq!(args.pass, Some(Pass::Always));
+    }
+}

@@ -1,0 +1,237 @@
+//! What a run changes of the container's configuration: in memory only, never recorded.
+
+use std::path::{Path, PathBuf};
+
+use cli::{During, Failure};
+use descriptor::Exit;
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+use runtime::convert::{Network, override_env, user};
+use runtime::{defaults, users};
+use sys::Root;
+
+use crate::args::Args;
+
+/// Proxy variables, which clients read in either case.
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
+/// What a terminal is for a program that cannot know better (docker's).
+const TERM: &str = "TERM=xterm";
+/// An environment file is not longer than this.
+const ENV_FILE_BYTES: u64 = 1 << 20;
+/// The files of the host that a container on the host's network needs to find names.
+const NAME_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// The changes, read from the command line and from files of the caller before anything is locked.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    command: Vec<String>,
+    env: Vec<String>,
+    proxies: Vec<String>,
+    workdir: Option<PathBuf>,
+    user: Option<String>,
+    mounts: Vec<Mount>,
+    network: Option<Network>,
+    terminal: bool,
+}
+
+impl Changes {
+    /// Reads the changes.
+    pub(crate) fn of(args: &Args) -> Result<Self, Failure> {
+        let mut env = Vec::new();
+        for file in &args.env_file {
+            env.extend(env_file(file)?);
+        }
+        env.extend(args.env.iter().filter_map(|word| variable(word)));
+        let volumes = args.volume.iter().map(|text| volume(text)).collect::<Result<_, _>>()?;
+        let proxies = PROXIES.iter().filter_map(|name| variable(name)).collect();
+        Ok(Self {
+            command: args.command.clone(),
+            env,
+            proxies: if args.no_http_proxy { Vec::new() } else { proxies },
+            workdir: args.workdir.as_ref().map(|dir| Path::new("/").join(dir)),
+            user: args.user.clone(),
+            mounts: volumes,
+            network: args.net,
+            terminal: args.tty,
+        })
+    }
+
+    /// Directories and files that must exist in the container: targets of this run's mounts, its working directory.
+    pub(crate) fn points(&self, spec: &Spec) -> Vec<overlay::Point> {
+        let taken: Vec<&Path> =
+            spec.mounts().iter().flatten().map(|mount| mount.destination().as_path()).collect();
+        let free = |path: &Path| !taken.iter().any(|mount| path.starts_with(mount));
+        let mut points: Vec<overlay::Point> = Vec::new();
+        for mount in self.mounts.iter().filter(|mount| free(mount.destination())) {
+            let is_dir = mount.source().as_ref().is_none_or(|source| source.is_dir());
+            let kind = if is_dir { overlay::Kind::Directory } else { overlay::Kind::File };
+            points.push(overlay::Point { path: mount.destination().clone(), kind });
+        }
+        if let Some(path) = self.workdir.clone().filter(|path| free(path)) {
+            points.push(overlay::Point { path, kind: overlay::Kind::Plain });
+        }
+        points
+    }
+
+    /// Changes the configuration; `view` is the container's root, where users are looked up.
+    pub(crate) fn apply(&self, spec: &mut Spec, view: &Root) -> Result<(), Failure> {
+        self.set_network(spec);
+        if let Some(mounts) = spec.mounts_mut() {
+            // A mount of this run replaces the container's own at the same place.
+            mounts.retain(|own| !self.mounts.iter().any(|mount| mount.destination() == own.destination()));
+            mounts.extend(self.mounts.iter().cloned());
+        }
+        let has_network = !makes(spec, LinuxNamespaceType::Network);
+        let Some(process) = spec.process_mut() else {
+            return Err(Failure::new(Exit::Content, "config.json", "has no process"));
+        };
+        if !self.command.is_empty() {
+            process.set_args(Some(self.command.clone()));
+        }
+        if let Some(directory) = &self.workdir {
+            process.set_cwd(directory.clone());
+        }
+        let home = self.set_user(process, view)?;
+        let mut env = process.env().clone().unwrap_or_default();
+        if has_network {
+            add_missing(&mut env, &self.proxies);
+        }
+        override_env(&mut env, &self.env);
+        add_missing(&mut env, &[format!("HOME={home}")]);
+        if self.terminal {
+            add_missing(&mut env, &[TERM.to_string()]);
+        }
+        process.set_env(Some(env));
+        Ok(())
+    }
+
+    /// Sets this run's user, and finds the user's home either way.
+    fn set_user(&self, process: &mut Process, view: &Root) -> Result<String, Failure> {
+        const HOMELESS: &str = "/";
+        let Some(wanted) = &self.user else {
+            let known = users::resolve(view, &process.user().uid().to_string());
+            return Ok(known.ok().and_then(|known| known.home).unwrap_or_else(|| HOMELESS.into()));
+        };
+        let identity = users::resolve(view, wanted).during(|| format!("user {wanted:?}"))?;
+        let umask = process.user().umask();
+        process.set_user(user(&identity)).set_capabilities(Some(defaults::capabilities(identity.uid)));
+        process.user_mut().set_umask(umask);
+        Ok(identity.home.unwrap_or_else(|| HOMELESS.into()))
+    }
+
+    fn set_network(&self, spec: &mut Spec) {
+        let Some(network) = self.network else { return };
+        let is_own = network != Network::Host;
+        let had_own = makes(spec, LinuxNamespaceType::Network);
+        if let Some(linux) = spec.linux_mut() {
+            let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+            namespaces.retain(|namespace| namespace.typ() != LinuxNamespaceType::Network);
+            if is_own {
+                let mut namespace = oci_spec::runtime::LinuxNamespace::default();
+                namespace.set_typ(LinuxNamespaceType::Network);
+                namespaces.push(namespace);
+            }
+            linux.set_namespaces(Some(namespaces));
+        }
+        if had_own && !is_own {
+            share_names(spec);
+        }
+    }
+}
+
+/// Binds the host's files for finding names, read-only, where the container has none of its own for that.
+fn share_names(spec: &mut Spec) {
+    let Some(mounts) = spec.mounts_mut() else { return };
+    for file in NAME_FILES.map(Path::new) {
+        mounts.retain(|mount| mount.destination() != file);
+        if file.exists() {
+            mounts.push(defaults::bind(file, file, true));
+        }
+    }
+}
+
+/// True where the container gets a new namespace of this kind.
+fn makes(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind && namespace.path().is_none())
+}
+
+fn add_missing(env: &mut Vec<String>, pairs: &[String]) {
+    for pair in pairs {
+        let name = pair.split('=').next().unwrap_or(pair);
+        let has = env.iter().any(|have| have.split('=').next() == Some(name));
+        if !has {
+            env.push(pair.clone());
+        }
+    }
+}
+
+/// `K=V` as it stands; `K` with the caller's value, or nothing where the caller has none.
+fn variable(word: &str) -> Option<String> {
+    if word.contains('=') {
+        return Some(word.to_string());
+    }
+    std::env::var(word).ok().map(|value| format!("{word}={value}"))
+}
+
+fn env_file(path: &Path) -> Result<Vec<String>, Failure> {
+    let failed = |why: String| Failure::usage(format!("environment file {path:?}"), why);
+    let length = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    if length > ENV_FILE_BYTES {
+        return Err(failed(format!("{length} bytes, more than {ENV_FILE_BYTES}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.filter_map(variable).collect())
+}
+
+/// `SRC:DST[:ro]`: a path of the host, relative ones from the caller's directory, and one of the container.
+fn volume(text: &str) -> Result<Mount, Failure> {
+    let failed = |why: &str| Failure::usage(format!("volume {text:?}"), why);
+    let mut parts = text.split(':');
+    let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
+        return Err(failed("wanted as SRC:DST or SRC:DST:ro"));
+    };
+    let read_only = match (parts.next(), parts.next()) {
+        (None, _) | (Some("rw"), None) => false,
+        (Some("ro"), None) => true,
+        _ => return Err(failed("the third part is ro or rw")),
+    };
+    if !target.starts_with('/') || target.split('/').any(|name| name == "..") {
+        return Err(failed("the target has to be an absolute path without .."));
+    }
+    if source.is_empty() {
+        return Err(failed("no source"));
+    }
+    let absolute = std::path::absolute(source).map_err(|e| failed(&e.to_string()))?;
+    if !absolute.exists() {
+        let why = format!("{} does not exist", absolute.display());
+        return Err(Failure::new(Exit::NotFound, format!("volume {text:?}"), why));
+    }
+    Ok(defaults::bind(&absolute, Path::new(target), read_only))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_read_strictly() {
+        let mount = volume("/etc:/mnt/etc:ro").expect("a volume");
+        assert_eq!(
+            (mount.source().as_deref(), mount.destination().as_path()),
+            (Some(Path::new("/etc")), Path::new("/mnt/etc"))
+        );
+        for (text, status) in
+            [("/etc", 2), ("/etc:x", 2), ("/etc:/a/../b", 2), ("/etc:/a:rx", 2), ("/nowhere:/a", 3)]
+        {
+            assert_eq!(volume(text).expect_err(text).exit(), status, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_container_has_is_not_overridden_by_what_is_missing() {
+        let mut env = vec!["HOME=/x".to_string()];
+        add_missing(&mut env, &["HOME=/y".into(), "TERM=xterm".into()]);
+        assert_eq!(env, ["HOME=/x", "TERM=xterm"]);
+    }
+}

@@ -1,0 +1,67 @@
+//! The container's stop signal, as its image names it.
+
+use std::collections::HashMap;
+
+use runtime::convert::STOP_SIGNAL_ANNOTATION;
+
+const SIGTERM: i32 = 15;
+/// Numbers as everywhere but on MIPS, SPARC and Alpha (signal(7)).
+const NAMES: [(&str, i32); 14] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ABRT", 6),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("WINCH", 28),
+    ("PWR", 30),
+];
+/// The first and the last real-time signal as libc counts them.
+const SIGRTMIN: i32 = 34;
+const SIGRTMAX: i32 = 64;
+
+/// The stop signal of a configuration; SIGTERM where it names none that is one.
+pub(crate) fn stop_signal(annotations: Option<&HashMap<String, String>>) -> i32 {
+    let named = annotations.and_then(|all| all.get(STOP_SIGNAL_ANNOTATION));
+    named.and_then(|name| number(name)).unwrap_or(SIGTERM)
+}
+
+/// `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
+fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=SIGRTMAX).contains(&number).then_some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        let above: i32 = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse().ok()? };
+        return (0..=SIGRTMAX - SIGRTMIN).contains(&above).then_some(SIGRTMIN + above);
+    }
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for (text, want) in [
+            ("SIGQUIT", Some(3)),
+            ("WINCH", Some(28)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("RTMIN", Some(34)),
+            ("SIGRTMIN+31", None),
+            ("0", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(number(text), want, "{text}");
+        }
+    }
+}

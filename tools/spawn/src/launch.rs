@@ -1,0 +1,139 @@
+//! From a container of the store to its running process and to its recorded end.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use cli::{During, Failure};
+use descriptor::Exit;
+use oci_spec::runtime::Spec;
+use overlay::Mounted;
+use runtime::{Ended, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
+use rustix::fs::{Mode, OFlags};
+use store::{Container, State};
+use sys::Root;
+
+use crate::changes::Changes;
+use crate::command::stop_signal;
+
+/// config.json is not longer than this.
+const CONFIG_BYTES: u64 = 4 << 20;
+
+/// How to run it.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) changes: Changes,
+    pub(crate) stdio: Stdio,
+    pub(crate) tie: Tie,
+    pub(crate) stop_timeout: Duration,
+}
+
+/// A container that runs, and who stands by it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    container: Container,
+    started: Started,
+    supervisor: Supervisor,
+}
+
+/// Starts the container and records its process; its lock is held meanwhile, so no other tool starts it as well.
+pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Failure> {
+    let named = || format!("container {}", container.name());
+    let lock = container.lock().during(named)?;
+    let mut state = container.state().during(named)?;
+    if state.is_alive() {
+        let pid = state.pid.unwrap_or_default();
+        return Err(Failure::new(Exit::Conflict, named(), format!("it runs already, as process {pid}")));
+    }
+    let bundle = container.root().during(named)?;
+    let mut spec = configuration(&bundle)?;
+    let (root, view) = root(container, &state)?;
+    make_points(&bundle, &view, &launch.changes.points(&spec))?;
+    launch.changes.apply(&mut spec, &view)?;
+    drop(view);
+    let signal = stop_signal(spec.annotations().as_ref());
+    let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
+    let command = spec.process().as_ref().and_then(|process| process.args().as_ref()?.first().cloned());
+    let request = Request { spec, bundle: container.path(), root, stdio: launch.stdio, tie: launch.tie };
+    let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
+    state.set_running(started.pid);
+    container.set_state(&state).during(named)?;
+    drop(lock);
+    Ok(Running { container: container.clone(), started, supervisor })
+}
+
+impl Running {
+    /// The master of the container's terminal, once.
+    pub(crate) fn terminal(&mut self) -> Option<OwnedFd> {
+        self.started.terminal.take()
+    }
+
+    /// Waits for the container's end and records it.
+    pub(crate) fn wait(mut self, relay: Option<Relay>) -> Result<u8, Failure> {
+        let named = || format!("container {}", self.container.name());
+        let ended: Ended = self.supervisor.wait(&self.started, relay).during(named)?;
+        let code = ended.code();
+        // A container that was removed meanwhile has nothing to record its end in.
+        if let Ok(lock) = self.container.lock() {
+            let mut state = self.container.state().during(named)?;
+            // Somebody may have started it again already.
+            if state.pid == Some(self.started.pid) || state.pid.is_none() {
+                state.set_stopped(Some(code));
+                self.container.set_state(&state).during(named)?;
+            }
+            drop(lock);
+        }
+        Ok(code)
+    }
+}
+
+/// Reads config.json.
+fn configuration(bundle: &Root) -> Result<Spec, Failure> {
+    let failed = |why: String| Failure::new(Exit::Content, "config.json", why);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = bundle.open("config.json", flags, Mode::empty()).map_err(|e| failed(e.to_string()))?;
+    let mut bytes = Vec::new();
+    let mut bounded = std::io::Read::take(std::fs::File::from(file), CONFIG_BYTES + 1);
+    std::io::Read::read_to_end(&mut bounded, &mut bytes).map_err(|e| failed(e.to_string()))?;
+    if bytes.len() as u64 > CONFIG_BYTES {
+        return Err(failed(format!("more than {CONFIG_BYTES} bytes")));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))
+}
+
+/// Where the root is: mounted by oci-mount, or mounted now from the plan, for the container alone.
+fn root(container: &Container, state: &State) -> Result<(RootSource, Root), Failure> {
+    let named = || format!("the root of container {}", container.name());
+    let rootfs = container.path().join("rootfs");
+    match overlay::mounted(container, state).during(named)? {
+        Mounted::Here(view) => Ok((RootSource::Mounted(rootfs), view)),
+        Mounted::Elsewhere => Err(overlay::Error::Elsewhere { name: container.name().into() }).during(named),
+        Mounted::Nowhere => {
+            let plan = overlay::Plan::of_container(container).during(named)?;
+            let relative = format!("containers/{}", container.id());
+            let mount = plan.mount_detached(container.store(), &relative).during(named)?;
+            let again = mount.try_clone().map_err(|e| Failure::new(Exit::Other, named(), e))?;
+            Ok((RootSource::Detached { mount, at: rootfs }, Root::from_fd(again)))
+        }
+    }
+}
+
+/// Makes mount points that the image lacks in the container's own lower, never in its writable layer.
+fn make_points(bundle: &Root, view: &Root, points: &[overlay::Point]) -> Result<(), Failure> {
+    let what = || "making mount points".to_string();
+    let missing = overlay::Missing::find(view, points).during(what)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let failed = |e: sys::Error| Failure::new(Exit::Other, what(), e);
+    missing.make(&bundle.open_dir("init").map_err(failed)?).during(what)?;
+    // The mount is live and has noted the absence of these names.
+    sys::mount::forget_names(view.as_fd()).map_err(failed)
+}
+
+/// A start that failed: 126 and 127 are the command's, whoever reads them.
+fn refused(command: &str, error: runtime::Error) -> Failure {
+    let status = error.status();
+    let failure = Err::<(), _>(error).during(|| format!("starting {command:?}"));
+    let failure = failure.expect_err("made from an error");
+    if status == runtime::EXIT_TOOL { failure } else { failure.exiting_with(status) }
+}

@@ -1,0 +1,149 @@
+//! Read a line, run its container, and either end its journey or pass it on.
+
+use std::os::fd::AsFd;
+
+use cli::{During, Failure, Stage};
+use descriptor::{ContainerLine, Exit, Line};
+use overlay::OneOff;
+use runtime::{EXIT_TOOL, RawTerminal, Relay, Stdio, Tie};
+use store::{Container, Store};
+
+use crate::args::{Args, Pass};
+use crate::changes::Changes;
+use crate::launch::{self, Launch};
+use crate::{monitor, streams};
+
+/// Runs the tool; the status is the command's own where there was one in the foreground.
+pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
+    if !args.passes_on() {
+        // stdout is the container's.
+        stage.keep_errors_home();
+    }
+    args.check()?;
+    let changes = Changes::of(&args)?;
+    if args.detach {
+        return background(&args, &changes, stage);
+    }
+    let line = if args.interactive {
+        stage.single_exact()
+    } else {
+        stage.single("a container in the foreground has this terminal and this status for itself")
+    };
+    match args.pass {
+        Some(pass) => passing(&args, changes, line?, pass, stage),
+        None => last(&args, changes, line, stage).map_err(as_last),
+    }
+}
+
+/// The container's journey ends here.
+fn last(args: &Args, changes: Changes, line: Result<Line, Failure>, stage: &Stage) -> Result<u8, Failure> {
+    let (_, container) = resolve(args, line?)?;
+    let guard = OneOff::of(&container).during(|| "the container".into())?;
+    let code = foreground(args, changes, &container);
+    let ended = code.clone().and_then(success);
+    guard.end(&ended, stage)?;
+    code
+}
+
+/// The container goes on to the next stage.
+fn passing(args: &Args, changes: Changes, line: Line, pass: Pass, stage: &Stage) -> Result<u8, Failure> {
+    let (_, container) = resolve(args, line)?;
+    let guard = OneOff::of(&container).during(|| "the container".into())?;
+    let result = foreground(args, changes, &container).and_then(|code| {
+        if pass == Pass::Success {
+            success(code)?;
+        }
+        let line = container.line().during(|| "the container's line".into())?;
+        stage.emit(&Line::Container(line))?;
+        Ok(code)
+    });
+    guard.pass(result, stage)
+}
+
+/// Each container is started in the background and its line printed.
+fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, Failure> {
+    let lines = stage.lines()?;
+    let status = stage.for_each(lines, |stage, line| {
+        let (line, container) = resolve(args, line)?;
+        monitor::detach(&container, &line, args, changes.clone(), stage)?;
+        let line = container.line().during(|| "the container's line".into())?;
+        stage.emit(&Line::Container(line))
+    });
+    Ok(status)
+}
+
+/// A command's status as a result.
+fn success(code: u8) -> Result<(), Failure> {
+    match code {
+        0 => Ok(()),
+        1..=128 => {
+            Err(Failure::with_status(code, "the container's command", format!("ended with status {code}")))
+        }
+        _ => {
+            let why = format!("ended with status {code} (signal {}, or its own)", code - 128);
+            Err(Failure::with_status(code, "the container's command", why))
+        }
+    }
+}
+
+/// The container of a line, as this store knows it.
+fn resolve(args: &Args, line: Line) -> Result<(ContainerLine, Container), Failure> {
+    let Line::Container(line) = line else {
+        let why = format!("wanted a container line, got one of {} {}", article(line.kind()), line.kind());
+        return Err(Failure::usage("stdin", why)
+            .with_hint("oci-mount makes a container: ... | oci-unpack | oci-mount | oci-spawn"));
+    };
+    let store = Store::open(args.common.store.as_deref()).during(|| "the store".into())?;
+    let container = store.resolve_line(&line).during(|| "the container of the line on stdin".into())?;
+    Ok((line, container))
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+/// Runs the container connected to this process and returns its command's status.
+fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8, Failure> {
+    let keyboard = if args.tty { Some(keyboard()?) } else { None };
+    let size = keyboard.as_ref().and_then(|tty| runtime::window_size(tty.as_fd()));
+    let stdio = match keyboard {
+        Some(_) => Stdio::Terminal { size },
+        None => Stdio::Streams(streams::foreground(args)?),
+    };
+    let launch = Launch { changes, stdio, tie: Tie::DiesWithParent, stop_timeout: args.stop_timeout };
+    let mut running = launch::start(container, launch)?;
+    let relay = match (running.terminal(), keyboard) {
+        (Some(master), Some(keyboard)) => {
+            // With --pass stdout is for lines; the terminal itself shows the container.
+            let output = if args.pass.is_some() {
+                streams::copy(keyboard.as_fd())?
+            } else {
+                streams::copy(std::io::stdout().as_fd())?
+            };
+            let raw = RawTerminal::new(keyboard).map_err(|e| Failure::new(Exit::Other, "the terminal", e))?;
+            Some(Relay::new(raw, output, master))
+        }
+        _ => None,
+    };
+    running.wait(relay)
+}
+
+fn keyboard() -> Result<std::os::fd::OwnedFd, Failure> {
+    RawTerminal::open().map_err(|e| {
+        Failure::new(Exit::Usage, "-t", e).with_hint("-t needs a terminal; without one leave it out")
+    })
+}
+
+/// The failure of a last stage: 2, 9 and 10 tell what to do differently, 126 and 127 are the command's, the rest is 125.
+fn as_last(failure: Failure) -> Failure {
+    if failure.origin().is_some() {
+        return Failure::with_status(EXIT_TOOL, "the stage before failed", failure.to_string());
+    }
+    let own = [Exit::Usage, Exit::Conflict, Exit::Upstream].map(Exit::code);
+    let command = [runtime::EXIT_NOT_EXECUTABLE, runtime::EXIT_NOT_FOUND];
+    let status = failure.exit();
+    if own.contains(&status) || command.contains(&status) || failure.is_reader_gone() {
+        return failure;
+    }
+    failure.exiting_with(EXIT_TOOL)
+}
