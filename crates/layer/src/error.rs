@@ -141,10 +141,7 @@ fn errno(errno: Errno) -> Exit {
 
 /// The class of a failing source: the store's own error where it is one.
 fn input(error: &io::Error) -> Exit {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(inner) => inner.exit(),
-        None => Exit::Other,
-    }
+    store::Error::inside(error).map_or(Exit::Other, Classify::exit)
 }
 
 /// How much of a name a message repeats, in bytes.

@@ -12,6 +12,7 @@
 // From tar to tree.
 mod chunks;
 mod error;
+mod fixes;
 mod limits;
 mod name;
 mod stream;
@@ -28,6 +29,7 @@ mod pack_node;
 mod tarwrite;
 
 pub use error::{Error, Result};
+pub use fixes::{LayerView, fixes};
 pub use limits::Limits;
 pub use stream::Encoding;
 pub use unpack::{Flat, Options, Unpacked, unpack};

@@ -49,24 +49,15 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// What went through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Decoded {
-    /// Of the decoded bytes, all of them.
-    pub(crate) diff_id: Digest,
-    /// How many those are.
-    pub(crate) bytes: u64,
-}
-
 /// Reads a blob to its end and gives the decoded chunks to `sink`, until that wants no more.
 ///
-/// None where the sink wanted no more.
+/// Returns the sha256 of the decoded bytes; none where the sink wanted no more.
 pub(crate) fn decode(
     input: impl Read,
     declared: Encoding,
     limits: &Limits,
     mut sink: impl FnMut(Vec<u8>) -> Option<Vec<u8>>,
-) -> Result<Option<Decoded>> {
+) -> Result<Option<Digest>> {
     let mut input = Input { inner: input };
     let head = head(&mut input).map_err(|e| failed(e, declared, 0))?;
     check_magic(&head, declared)?;
@@ -93,7 +84,7 @@ pub(crate) fn decode(
             None => return Ok(None),
         }
     }
-    Ok(Some(Decoded { diff_id: hasher.finish(), bytes }))
+    Ok(Some(hasher.finish()))
 }
 
 fn decoder<'a>(input: impl BufRead + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + 'a>> {

@@ -27,7 +27,7 @@ pub struct Unpacked {
     pub diff_id: Digest,
     /// Members.
     pub entries: u64,
-    /// Decoded bytes.
+    /// Bytes of file content, holes included.
     pub bytes: u64,
     /// Directories that no member named, sorted; the empty path is the root. Always empty in a flat tree.
     pub implied: Vec<Vec<u8>>,
@@ -92,21 +92,23 @@ fn apply(tree: &mut Tree<'_>, input: impl Read, encoding: Encoding, options: &Op
     })?;
     // A stream that broke explains an archive that ends too early, not the other way round.
     let decoded = decoded?;
-    let entries = written?;
-    let Some(decoded) = decoded else {
+    let (entries, bytes) = written?;
+    let Some(diff_id) = decoded else {
         return Err(Error::Archive { offset: 0, why: "was not read to its end" });
     };
-    Ok(Unpacked { diff_id: decoded.diff_id, entries, bytes: decoded.bytes, implied: Vec::new() })
+    Ok(Unpacked { diff_id, entries, bytes, implied: Vec::new() })
 }
 
 /// Applies all members, then reads what follows the archive's end, which counts for the digests and for nothing else.
-fn write(tree: &mut Tree<'_>, source: ChunkReceiver, limits: &Limits) -> Result<u64> {
+fn write(tree: &mut Tree<'_>, source: ChunkReceiver, limits: &Limits) -> Result<(u64, u64)> {
     let mut archive = Archive::new(source, limits);
     let mut layer = tree.layer();
+    let mut bytes = 0u64;
     while let Some(member) = archive.next()? {
+        bytes = bytes.saturating_add(member.size);
         layer.apply(&member, &mut archive)?;
     }
     let entries = archive.entries();
     archive.into_source().drain();
-    Ok(entries)
+    Ok((entries, bytes))
 }

@@ -31,7 +31,9 @@ use crate::error::{Error, Result};
 use crate::limits::DEFERRED_XATTR_BYTES;
 use crate::name::{Meaning, is_content_xattr};
 use crate::tar::{Archive, Kind, Member, Source};
-use dirs::{Attributes, DirId, Dirs, ROOT};
+pub(crate) use dirs::Attributes;
+use dirs::{DirId, Dirs, ROOT};
+pub(crate) use finish::set_attributes;
 use parents::Cache;
 
 /// What a tree's marks mean.
