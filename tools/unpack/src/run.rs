@@ -1,0 +1,95 @@
+//! Find the image, unpack its layers, say so.
+
+use cli::{During, Failure, Stage};
+use descriptor::{Digest, Exit, Line, RootfsLine, canonical};
+use registry::Reference;
+use serde_json::json;
+use store::{Image, Lease, Store};
+
+use crate::args::Args;
+use crate::{flat, layers};
+
+/// The tool.
+pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
+    let store = Store::open(args.common.store.as_deref()).during(|| "opening the store".into())?;
+    let unpack = Unpack { args: &args, lease: store.lease(), store: &store };
+    if let Some(name) = &args.image {
+        let digest = unpack.named(name)?;
+        return unpack.image(stage, &digest, name).map(|()| 0);
+    }
+    if args.to.is_some() {
+        let line = stage.single("--to takes a single image")?;
+        return unpack.line(stage, line).map(|()| 0);
+    }
+    let lines = stage.lines()?;
+    Ok(stage.for_each(lines, |stage, line| unpack.line(stage, line)))
+}
+
+/// What all images of this call share.
+struct Unpack<'a> {
+    args: &'a Args,
+    store: &'a Store,
+    lease: Lease,
+}
+
+impl Unpack<'_> {
+    fn line(&self, stage: &Stage, line: Line) -> Result<(), Failure> {
+        let Line::Image(line) = line else {
+            let why = format!("a line of the kind {}, where an image's is needed", line.kind());
+            return Err(Failure::usage("input on stdin", why).with_hint("oci-pull gives image lines"));
+        };
+        self.store.owns(line.store.as_deref()).during(|| "image line".into())?;
+        let digest = line.descriptor.digest;
+        let name = line.reference.unwrap_or_else(|| digest.to_string());
+        self.image(stage, &digest, &name)
+    }
+
+    fn image(&self, stage: &Stage, digest: &Digest, name: &str) -> Result<(), Failure> {
+        let what = || format!("image {name}");
+        self.lease.touch(digest).during(what)?;
+        let image = self.store.image(digest, self.args.platform.as_ref()).during(what)?;
+        self.lease.touch(&image.manifest_digest).during(what)?;
+        if let Some(dir) = &self.args.to {
+            return flat::unpack(self.store, stage, &image, dir);
+        }
+        layers::unpack(self.store, stage, &image)?;
+        let line = self.rootfs(&image);
+        self.lease.touch(&line.digest).during(what)?;
+        stage.emit(&Line::Rootfs(line))
+    }
+
+    /// The digest that a positional argument names: the name as it stands, then in full, or a digest.
+    fn named(&self, name: &str) -> Result<Digest, Failure> {
+        let what = || format!("image {name:?}");
+        if let Some(found) = self.store.resolve(name).during(what)? {
+            return Ok(found.digest);
+        }
+        if let Ok(digest) = name.parse::<Digest>() {
+            return Ok(digest);
+        }
+        let full = name.parse::<Reference>().map(|reference| reference.to_string()).unwrap_or_default();
+        match self.store.resolve(&full).during(what)? {
+            Some(found) => Ok(found.digest),
+            None => {
+                let failure = Failure::new(Exit::NotFound, what(), "the store has no image of this name");
+                Err(failure.with_hint(format!("oci-pull {name}")))
+            }
+        }
+    }
+
+    fn rootfs(&self, image: &Image) -> RootfsLine {
+        let bytes = canonical(&json!({"type": "layers", "diff_ids": image.diff_ids}))
+            .expect("strings alone have a canonical form");
+        RootfsLine {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            platform: Some(image.platform.clone()),
+            annotations: Default::default(),
+            store: self.store.path().to_path_buf(),
+            image: image.manifest_digest,
+            config: image.config_digest,
+            chain_id: image.chain_id(),
+            layers: image.diff_ids.len() as u64,
+        }
+    }
+}
