@@ -26,6 +26,7 @@ mod merge;
 mod pack;
 mod pack_error;
 mod pack_node;
+mod pack_sparse;
 mod tarwrite;
 
 pub use error::{Error, Result};

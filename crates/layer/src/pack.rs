@@ -13,6 +13,7 @@ use sys::Root;
 use crate::merge::{Marks, Step, WHITEOUT, Walk};
 use crate::pack_error::{PackError, shown};
 use crate::pack_node::{FileId, Node, Xattrs};
+use crate::pack_sparse;
 use crate::tarwrite::{Copied, CopyError, Kind, Member, TarWriter};
 
 /// How much of a file is read at once.
@@ -211,7 +212,7 @@ impl<'a> Packer<'a> {
             member.xattrs.clear();
         }
         if matches!(member.kind, Kind::File { size: 1.. }) {
-            self.file(&member, node)?;
+            self.file(member, node)?;
         } else {
             self.tar.member(&member).map_err(PackError::Write)?;
         }
@@ -222,15 +223,24 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn file(&mut self, member: &Member, node: &Node) -> Result<(), PackError> {
+    fn file(&mut self, mut member: Member, node: &Node) -> Result<(), PackError> {
+        let read = |path: &[u8], source| PackError::Read { path: shown(path), source };
         let data = node.data().map_err(|source| PackError::Tree { path: shown(&member.path), source })?;
-        match self.tar.file(member, data, &mut self.buffer) {
+        let size = node.meta.size;
+        let extents =
+            pack_sparse::extents(&data, size, &mut self.buffer).map_err(|e| read(&member.path, e))?;
+        let copied = match extents {
+            None => self.tar.file(&member, data, &mut self.buffer),
+            Some(extents) => {
+                member.kind = Kind::Sparse { size, extents };
+                self.tar.sparse(&member, &data, &mut self.buffer)
+            }
+        };
+        match copied {
             Ok(Copied::Whole) => {}
             Ok(Copied::Padded) => (self.warn)(Warning::Shrunk(shown(&member.path))),
             Ok(Copied::Cut) => (self.warn)(Warning::Grown(shown(&member.path))),
-            Err(CopyError::Read(source)) => {
-                return Err(PackError::Read { path: shown(&member.path), source });
-            }
+            Err(CopyError::Read(source)) => return Err(read(&member.path, source)),
             Err(CopyError::Write(source)) => return Err(PackError::Write(source)),
         }
         Ok(())

@@ -4,7 +4,8 @@
 //! the bytes that follow it, whatever became of the file meanwhile (THREATS D1).
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// The block that everything in a tar archive is padded to.
 const BLOCK: usize = 512;
@@ -26,6 +27,11 @@ pub(crate) enum Kind {
     File {
         size: u64,
     },
+    /// A regular file of that size with holes between its extents (GNU tar's sparse format 1.0).
+    Sparse {
+        size: u64,
+        extents: Vec<Extent>,
+    },
     /// Another name of a member before it.
     HardLink {
         target: Vec<u8>,
@@ -43,6 +49,13 @@ pub(crate) enum Kind {
         minor: u32,
     },
     Fifo,
+}
+
+/// A run of data in a sparse file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// A member's metadata.
@@ -112,19 +125,50 @@ impl<W: Write> TarWriter<W> {
             unreachable!("invariant: only regular files have data");
         };
         self.member(member).map_err(CopyError::Write)?;
-        let copied = self.copy(data, size, buffer)?;
+        let mut data = data;
+        let whole = self.copy(&mut data, size, buffer)?;
         self.pad(size).map_err(CopyError::Write)?;
-        Ok(copied)
+        // One more read tells whether the file has grown; at the end of a file it costs next to nothing.
+        match data.read(&mut buffer[..1]) {
+            Ok(1..) if whole => Ok(Copied::Cut),
+            _ if whole => Ok(Copied::Whole),
+            _ => Ok(Copied::Padded),
+        }
     }
 
-    fn copy(&mut self, mut data: impl Read, size: u64, buffer: &mut [u8]) -> Result<Copied, CopyError> {
+    /// Writes a sparse file: its map, then its extents one after the other.
+    ///
+    /// # Errors
+    /// As [`TarWriter::file`].
+    pub(crate) fn sparse(
+        &mut self,
+        member: &Member,
+        mut data: &File,
+        buffer: &mut [u8],
+    ) -> Result<Copied, CopyError> {
+        let Kind::Sparse { extents, .. } = &member.kind else {
+            unreachable!("invariant: only sparse files have extents");
+        };
+        self.member(member).map_err(CopyError::Write)?;
+        self.put(&map_bytes(extents)).map_err(CopyError::Write)?;
+        let mut whole = true;
+        for extent in extents {
+            data.seek(SeekFrom::Start(extent.offset)).map_err(CopyError::Read)?;
+            whole &= self.copy(&mut data, extent.length, buffer)?;
+        }
+        self.pad(data_bytes(extents)).map_err(CopyError::Write)?;
+        Ok(if whole { Copied::Whole } else { Copied::Padded })
+    }
+
+    /// Copies `size` bytes, with zeros for what is not there; false where any were missing.
+    fn copy(&mut self, data: &mut impl Read, size: u64, buffer: &mut [u8]) -> Result<bool, CopyError> {
         let mut left = size;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             match data.read(&mut buffer[..want]) {
                 Ok(0) => {
                     self.zeros(left).map_err(CopyError::Write)?;
-                    return Ok(Copied::Padded);
+                    return Ok(false);
                 }
                 Ok(n) => {
                     self.put(&buffer[..n]).map_err(CopyError::Write)?;
@@ -134,11 +178,7 @@ impl<W: Write> TarWriter<W> {
                 Err(e) => return Err(CopyError::Read(e)),
             }
         }
-        // One more read tells whether the file has grown; at the end of a file it costs next to nothing.
-        match data.read(&mut buffer[..1]) {
-            Ok(1..) => Ok(Copied::Cut),
-            _ => Ok(Copied::Whole),
-        }
+        Ok(true)
     }
 
     /// Ends the archive and gives its size in bytes.
@@ -207,7 +247,7 @@ fn decimal_digits(n: usize) -> usize {
 /// The member's own header; what does not fit goes to `pax`, in one fixed order.
 fn header(member: &Member, pax: &mut Records) -> [u8; BLOCK] {
     let mut h = [0; BLOCK];
-    let mut path = member.path.clone();
+    let mut path = stored_path(member, pax);
     if path.is_empty() {
         path.push(b'.');
     }
@@ -218,7 +258,7 @@ fn header(member: &Member, pax: &mut Records) -> [u8; BLOCK] {
     put_octal(&mut h[100..108], u64::from(member.mode & 0o7777));
     put_number(&mut h[108..116], u64::from(member.uid), OCTAL_7, "uid", pax);
     put_number(&mut h[116..124], u64::from(member.gid), OCTAL_7, "gid", pax);
-    let size = if let Kind::File { size } = member.kind { size } else { 0 };
+    let size = stored_size(&member.kind);
     put_number(&mut h[124..136], size, OCTAL_11, "size", pax);
     put_mtime(&mut h, member.mtime, pax);
     put_kind(&mut h, &member.kind, pax);
@@ -227,6 +267,42 @@ fn header(member: &Member, pax: &mut Records) -> [u8; BLOCK] {
     }
     seal(&mut h);
     h
+}
+
+/// The name in the header: a sparse file's own is in a record, so that readers that do not know the format do not
+/// take the map for its content (GNU tar manual, "PAX Format, Version 1.0").
+fn stored_path(member: &Member, pax: &mut Records) -> Vec<u8> {
+    let Kind::Sparse { size, .. } = &member.kind else { return member.path.clone() };
+    pax.number("GNU.sparse.major", 1);
+    pax.number("GNU.sparse.minor", 0);
+    pax.push(b"GNU.sparse.name", &member.path);
+    pax.number("GNU.sparse.realsize", *size);
+    let name = member.path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+    [&member.path[..name], b"GNUSparseFile.0/", &member.path[name..]].concat()
+}
+
+/// How many bytes follow the header.
+fn stored_size(kind: &Kind) -> u64 {
+    match kind {
+        Kind::File { size } => *size,
+        Kind::Sparse { extents, .. } => map_bytes(extents).len() as u64 + data_bytes(extents),
+        _ => 0,
+    }
+}
+
+/// A sparse file's map: decimal lines, filled up to whole blocks.
+fn map_bytes(extents: &[Extent]) -> Vec<u8> {
+    let mut map = format!("{}\n", extents.len());
+    for extent in extents {
+        map.push_str(&format!("{}\n{}\n", extent.offset, extent.length));
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    map
+}
+
+fn data_bytes(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.length).sum()
 }
 
 /// The header of the PAX records of `member`.
@@ -269,7 +345,7 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn put_kind(h: &mut [u8; BLOCK], kind: &Kind, pax: &mut Records) {
     let (flag, link, device) = match kind {
-        Kind::File { .. } => (b'0', None, None),
+        Kind::File { .. } | Kind::Sparse { .. } => (b'0', None, None),
         Kind::HardLink { target } => (b'1', Some(target), None),
         Kind::Symlink { target } => (b'2', Some(target), None),
         Kind::Char { major, minor } => (b'3', None, Some((major, minor))),

@@ -147,6 +147,9 @@ fn everything(at: &Path) {
     set_xattr(&at.join("attributes"), "security.capability", &capability);
     fs::write(at.join("new\nline \\ -\u{fc}"), "odd").expect("write");
     fs::write(at.join("sized"), vec![7; 1_000_003]).expect("write");
+    let sparse = fs::File::create(at.join("sparse")).expect("create");
+    sparse.set_len(1 << 26).expect("size");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", 5_000_001).expect("write");
     fs::create_dir(at.join("sticky")).expect("mkdir");
     fs::set_permissions(at.join("sticky"), fs::Permissions::from_mode(0o1777)).expect("chmod");
     for (name, seconds, nanoseconds) in [("setuid", 1, 5), ("big-ids", -1, 500_000_000), ("fifo", 1 << 33, 0)]
@@ -162,8 +165,30 @@ fn gnu_tar_extracts_the_tree_that_was_packed() {
     everything(dir.path());
     let (archive, told, warnings) = plain(dir.path());
     assert_eq!(warnings, []);
+    assert!(archive.len() < 2_000_000, "holes are not written");
     assert_eq!(told.entries as usize, names(&archive).len(), "Python sees as many members");
     assert_eq!(listing(dir.path()), listing(extracted(&archive).path()));
+}
+
+#[test]
+fn what_was_packed_unpacks_to_the_same_tree_and_packs_to_the_same_bytes() {
+    let (dir, base) = (tree(), tree());
+    everything(dir.path());
+    mknod(&dir.path().join("deep/gone"), FileType::CharacterDevice, 0, 0);
+    set_xattr(&dir.path().join("sticky"), "user.overlay.opaque", b"y");
+    set_mtime(base.path(), 1, 0);
+    let (archive, ..) = upper(dir.path(), Some(base.path()));
+    let again = tree();
+    let unpacked =
+        layer::unpack(&archive[..], layer::Encoding::None, &open(again.path()), &Default::default());
+    assert_eq!(unpacked.expect("unpack").implied, Vec::<Vec<u8>>::new());
+    // A whiteout has no time of its own.
+    let normal = |dir: &Path| {
+        let lines = listing(dir);
+        lines.lines().filter(|line| !line.contains("deep/gone")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(normal(dir.path()), normal(again.path()));
+    assert!(upper(again.path(), Some(base.path())).0 == archive);
 }
 
 #[test]

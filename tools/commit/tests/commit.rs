@@ -176,6 +176,7 @@ fn edit(root: &Path) {
     fs::write(root.join("etc/old/again"), "again").expect("write");
     fs::set_permissions(root.join("big"), fs::Permissions::from_mode(0o4755)).expect("chmod");
     symlink("/new", root.join("link")).expect("symlink");
+    fs::File::create(root.join("holes")).and_then(|file| file.set_len(8 << 20)).expect("a sparse file");
     fs::hard_link(root.join("new"), root.join("newer")).expect("link");
 }
 
