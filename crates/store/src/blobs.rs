@@ -58,6 +58,15 @@ impl Store {
         Ok(Blob { file, size: stat.st_size as u64 })
     }
 
+    /// The digests of all blobs that are there.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn blobs(&self) -> Result<Vec<Digest>> {
+        let names = files::names_in(self.dir(), "blobs/sha256")?;
+        Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
+    }
+
     /// Reads a document of at most `limit` bytes and verifies that it hashes to its name.
     ///
     /// # Errors

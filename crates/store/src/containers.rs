@@ -376,6 +376,18 @@ impl Container {
         read_create(&self.store, &self.id)
     }
 
+    /// A JSON document of the bundle, config.json say; none where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Document`] where it is no JSON, or a failed call.
+    pub fn document(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        let path = format!("{}/{name}", self.relative());
+        let Some(bytes) = files::read_bounded(self.store.dir(), &path, DOCUMENT_LIMIT)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::document(&path, e))
+    }
+
     /// Its state as it was last written; [`State::now`] is what is true.
     ///
     /// # Errors

@@ -114,7 +114,10 @@ impl Store {
     }
 
     /// All images index.json leads to, named or not.
-    pub(crate) fn roots(&self) -> Result<Vec<Descriptor>> {
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn roots(&self) -> Result<Vec<Descriptor>> {
         let mut index = self.read_index()?.unwrap_or_else(empty);
         self.heal(&mut index)?;
         manifests(&mut index)?.iter().map(descriptor_of).collect()

@@ -93,6 +93,15 @@ impl Store {
         self.tree(layer_path(form, diff_id), diff_id)
     }
 
+    /// The diffIDs of all layers that are there as trees.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn layers(&self, form: Form) -> Result<Vec<Digest>> {
+        let names = files::names_in(self.dir(), &format!("layers/{}/sha256", form.as_str()))?;
+        Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
+    }
+
     /// Asks for the right to make a layer's tree, waiting for another maker.
     ///
     /// # Errors
