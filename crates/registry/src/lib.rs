@@ -29,7 +29,7 @@ mod target;
 mod transport;
 mod upload;
 
-pub use args::RegistryArgs;
+pub use args::{RegistryArgs, Secret};
 pub use auth::{Access, BadCredentials, Credentials};
 pub use error::{Error, Result};
 pub use origin::Origin;

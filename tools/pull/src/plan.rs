@@ -23,7 +23,7 @@ enum PlanError {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("no image for {wanted}; there is {found}")]
-    OtherPlatform { wanted: Platform, found: Platform },
+    OtherPlatform { wanted: String, found: String },
     #[error("indexes nested deeper than {NESTING_LIMIT}")]
     Nested,
 }
@@ -76,7 +76,7 @@ fn choose(
     match platform {
         // An image without an index is what it is; asked for by name, another platform is not there.
         Some(wanted) if !agrees(&image.platform, wanted) => {
-            Err(PlanError::OtherPlatform { wanted: wanted.clone(), found: image.platform })
+            Err(PlanError::OtherPlatform { wanted: wanted.to_string(), found: image.platform.to_string() })
         }
         _ => Ok(Plan { image, manifest: fetched.bytes, config }),
     }

@@ -20,7 +20,8 @@ struct Push {
 
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".to_owned())?;
-    let push = Push { store, network: args.registry.network(), args };
+    let network = args.registry.network().during(|| "--creds".to_owned())?;
+    let push = Push { store, network, args };
     match &push.args.image {
         Some(name) => {
             let (image, reference) = push.named(name)?;
