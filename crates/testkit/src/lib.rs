@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests make their own files below a private directory")]
 
 pub mod canary;
+pub mod fixtures;
 pub mod http;
 pub mod image;
 pub mod leftovers;
