@@ -165,6 +165,9 @@ fn a_stage_whose_reader_is_gone_takes_its_one_off_away() {
     let hub = Hub::busybox();
     let line = hub.rootfs();
     std::fs::write(hub.world.path("line"), &line.stdout).expect("a file");
+    let made = hub.world.feed("oci-mount", &["--rm"], &line.stdout).ok();
+    assert_eq!(hub.world.containers(), [made.member("name")]);
+    hub.world.feed("oci-mount", &["--remove"], &made.stdout).ok();
     hub.world.bash("oci-mount --rm <line | true; true").ok();
     hub.world.assert_nothing_left();
     hub.world.bash("oci-mount --rm <line | oci-spawn --pass -- sleep 0.3 | true; true").ok();

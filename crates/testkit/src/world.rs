@@ -133,7 +133,8 @@ impl World {
 
     /// Starts a command in the background.
     pub fn start(&self, mut command: Command, stdin: Option<&[u8]>) -> Running {
-        let shown = format!("{command:?}");
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let errors = tempfile::NamedTempFile::new_in(self.dir()).expect("a file for stderr");
         command.stdout(Stdio::piped()).stderr(errors.reopen().expect("the file for stderr"));
         command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
