@@ -166,7 +166,7 @@ pub fn open_root(container: &Container) -> Result<OpenRoot> {
     let root = match mounted(container, &state)? {
         Mounted::Here(root) => root,
         Mounted::Elsewhere => return Err(Error::Elsewhere { name: container.name().into() }),
-        Mounted::Nowhere => Root::from_fd(detached(container)?),
+        Mounted::Nowhere => crate::plan::readable(&Root::from_fd(detached(container)?))?,
     };
     Ok(OpenRoot { root, _lock: Some(lock) })
 }

@@ -90,7 +90,8 @@ impl Plan {
         for tree in &self.image {
             lowers.push(directory(store, tree)?);
         }
-        mount(store, &Stack { lowers, writable: None }, None)
+        let view = Root::from_fd(mount(store, &Stack { lowers, writable: None }, None)?);
+        readable(&view)
     }
 
     /// Opens all directories of the container at `container` (`containers/<id>`): what [`Stack::mount`] mounts.
@@ -115,7 +116,7 @@ impl Plan {
     /// As [`Stack::mount`].
     pub fn mount_detached(&self, store: &Store, container: &str) -> Result<OwnedFd> {
         let stack = self.stack(store, container)?;
-        Ok(mount(store, &stack, Some(container))?.into_fd())
+        mount(store, &stack, Some(container))
     }
 
     /// One for the container's own.
@@ -129,18 +130,23 @@ impl Plan {
 }
 
 /// Mounts by the newest means the kernel has; an old one needs the container's `rootfs` for a moment.
-fn mount(store: &Store, stack: &Stack, container: Option<&str>) -> Result<Root> {
+fn mount(store: &Store, stack: &Stack, container: Option<&str>) -> Result<OwnedFd> {
     let refused = match stack.mount() {
-        Ok(fd) => return Ok(Root::from_fd(fd)),
+        Ok(fd) => return Ok(fd),
         Err(e) => e,
     };
     match container {
         Some(container) if !Stack::kernel_takes_one_by_one() => {
             let parent = store.dir().open_dir(container).about("the container's directory")?;
-            stack.mount_through(std::os::fd::AsFd::as_fd(&parent), "rootfs").map(Root::from_fd)
+            stack.mount_through(std::os::fd::AsFd::as_fd(&parent), "rootfs")
         }
         _ => Err(refused),
     }
+}
+
+/// The root of a mount for reading too: fsmount(2) gives descriptors that only name it.
+pub(crate) fn readable(root: &Root) -> Result<Root> {
+    root.open_dir(".").about("the root of an overlay")
 }
 
 fn directory(store: &Store, path: &str) -> Result<OwnedFd> {

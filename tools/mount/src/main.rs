@@ -1,2 +1,14 @@
-//! oci-mount
-fn main() {}
+//! `oci-mount`: makes containers of unpacked images, as docker create does, and removes them.
+
+mod args;
+mod bundle;
+mod create;
+mod helpers;
+mod names;
+mod remove;
+mod run;
+mod volume;
+
+fn main() -> std::process::ExitCode {
+    cli::run("oci-mount", run::run)
+}

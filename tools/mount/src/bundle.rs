@@ -1,0 +1,143 @@
+//! What a container's directory is filled with before anybody sees it.
+//!
+//! Whatever is made for the container lies in `init` and `files`; `upper` gets nothing but the looks of the image's root.
+
+use std::path::{Path, PathBuf};
+
+use cli::{During, Failure};
+use descriptor::Exit;
+use overlay::{Kind, Metadata, Missing, Plan, Point};
+use runtime::convert::{self, Creation, Network};
+use runtime::{defaults, users};
+use rustix::fs::FileType;
+use store::{ContainerDraft, CreateDoc, Store};
+use sys::Root;
+
+use crate::create::Unpacked;
+use crate::helpers::{self, Helper};
+
+/// The runtime's own mount points.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// The digits of a short id, docker's default host name.
+const SHORT_ID: usize = 12;
+
+/// Fills the draft: plan.json, config.json, `init`, `upper`, `files`.
+pub(crate) fn fill(
+    store: &Store,
+    draft: &ContainerDraft,
+    doc: &CreateDoc,
+    unpacked: &Unpacked,
+) -> Result<(), Failure> {
+    let what = || format!("container {:?}", doc.name);
+    let network: Network = doc.network.parse().map_err(|e: String| Failure::usage("--net", e))?;
+    let hostname = match (&doc.hostname, network) {
+        (Some(chosen), _) => chosen.clone(),
+        (None, Network::Host) => helpers::host_name()?,
+        (None, _) => draft.id()[..SHORT_ID].to_string(),
+    };
+    let plan = Plan::of(store, unpacked.trees.iter().map(store::LayerTree::path)).during(what)?;
+    let binds = Binds::open(doc)?;
+    let helpers = helpers::of(network);
+    let wanted = points(doc, unpacked, &helpers, &binds);
+
+    // The image as the container will see it, for as long as `init` is empty.
+    let own = draft.path().join("init");
+    let own = own.strip_prefix(store.path()).ok().and_then(Path::to_str);
+    let own = own.ok_or_else(|| Failure::new(Exit::Other, what(), "its directory is not in the store"))?;
+    let view = plan.view(store, own).during(what)?;
+    let missing = Missing::find(&view, &wanted).during(what)?;
+    let root = Metadata::of(&view).during(what)?;
+    let user = doc.process.user.as_deref().unwrap_or_else(|| convert::image_user(&unpacked.image.config));
+    let identity = users::resolve(&view, user).during(|| format!("user {user:?}"))?;
+    drop(view);
+
+    missing.make(&inside(draft, "init")?).during(what)?;
+    root.apply(&inside(draft, "upper")?).during(what)?;
+    helpers::write(&inside(draft, "files")?, network, &hostname)?;
+    let labels: Vec<_> = doc.labels.clone().into_iter().collect();
+    let config = convert::spec(&Creation {
+        image: &unpacked.image.config,
+        env: &doc.process.env,
+        cwd: doc.process.cwd.as_deref(),
+        entrypoint: doc.process.entrypoint.as_deref(),
+        command: doc.process.args.as_deref(),
+        labels: &labels,
+        network,
+        hostname: &hostname,
+        read_only: doc.read_only,
+        mounts: mounts(draft, doc, &helpers),
+        user: (user, &identity),
+    });
+    let config = convert::to_bytes(&config).map_err(|e| Failure::new(Exit::Content, what(), e))?;
+    draft.write("config.json", &config).during(what)?;
+    draft.write("plan.json", &plan.to_bytes()).during(what)
+}
+
+fn inside(draft: &ContainerDraft, name: &'static str) -> Result<Root, Failure> {
+    let opened = draft.root().open_dir(name);
+    opened
+        .map_err(|source| overlay::Error::Call { what: "the container's directory", source })
+        .during(|| name.into())
+}
+
+/// The kinds of what `-v` names, in the order of the mounts.
+struct Binds {
+    kinds: Vec<Kind>,
+}
+
+impl Binds {
+    fn open(doc: &CreateDoc) -> Result<Self, Failure> {
+        let kind = |mount: &store::containers::Mount| {
+            let source = mount.source.as_deref().unwrap_or_default();
+            match rustix::fs::stat(source) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => Ok(Kind::Directory),
+                Ok(_) => Ok(Kind::File),
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Err(Failure::new(
+                    Exit::NotFound,
+                    format!("-v {source}"),
+                    "no such file or directory on this host",
+                )),
+                Err(e) => Err(Failure::new(Exit::Other, format!("-v {source}"), e)),
+            }
+        };
+        Ok(Self { kinds: doc.mounts.iter().map(kind).collect::<Result<_, _>>()? })
+    }
+}
+
+/// What has to exist in the container, in the order of mounting; directories that nothing is mounted on come last.
+fn points(doc: &CreateDoc, unpacked: &Unpacked, helpers: &[Helper], binds: &Binds) -> Vec<Point> {
+    let point = |path: &str, kind| Point { path: path.into(), kind };
+    let mut all: Vec<Point> = KERNEL.map(|path| point(path, Kind::Kernel)).into();
+    let mut mounts: Vec<Point> =
+        doc.mounts.iter().zip(&binds.kinds).map(|(mount, kind)| point(&mount.target, *kind)).collect();
+    // An outer mount covers what is inside it, whichever was named first.
+    mounts.sort_by_key(|mount| mount.path.components().count());
+    all.extend(mounts);
+    all.extend(helpers.iter().filter(|h| !is_taken(doc, h)).map(|helper| point(helper.target, Kind::File)));
+    let plain = |path: PathBuf| Point { path, kind: Kind::Plain };
+    all.extend(convert::volumes(&unpacked.image.config).into_iter().map(plain));
+    all.push(plain(convert::working_directory(&unpacked.image.config, doc.process.cwd.as_deref())));
+    all
+}
+
+/// Whether the user mounts something of his own there.
+fn is_taken(doc: &CreateDoc, helper: &Helper) -> bool {
+    doc.mounts.iter().any(|mount| Path::new(&mount.target) == Path::new(helper.target))
+}
+
+fn mounts(draft: &ContainerDraft, doc: &CreateDoc, helpers: &[Helper]) -> Vec<oci_spec::runtime::Mount> {
+    let files = draft.final_path().join("files");
+    let ours = helpers.iter().filter(|helper| helper.mounted && !is_taken(doc, helper));
+    let ours =
+        ours.map(|helper| defaults::bind(&files.join(helper.name), Path::new(helper.target), doc.read_only));
+    let mut theirs: Vec<_> = doc.mounts.iter().collect();
+    theirs.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    let theirs = theirs.into_iter().map(|mount| {
+        let source = mount.source.as_deref().unwrap_or_default();
+        defaults::bind(Path::new(source), Path::new(&mount.target), mount.read_only)
+    });
+    // A mount over /etc comes before the files in it.
+    let mut all: Vec<_> = theirs.chain(ours).collect();
+    all.sort_by_key(|mount| mount.destination().components().count());
+    all
+}

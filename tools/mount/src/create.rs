@@ -1,0 +1,209 @@
+//! From a rootfs line to a container: what the image is, what was chosen, the name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cli::{During, Failure, Stage};
+use descriptor::{Digest, Exit, RootfsLine};
+use store::containers::Mount;
+use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
+
+use crate::args::Choices;
+use crate::{bundle, names};
+
+/// What all containers of a call share.
+pub(crate) struct Maker<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) lease: Lease,
+    pub(crate) choices: &'a Choices,
+    pub(crate) command: &'a [String],
+    /// Kill what holds the name.
+    pub(crate) force: bool,
+}
+
+/// An image whose layers are all unpacked.
+pub(crate) struct Unpacked {
+    pub(crate) image: Image,
+    /// Fixes and layers, top first.
+    pub(crate) trees: Vec<LayerTree>,
+}
+
+impl Maker<'_> {
+    /// Makes the container of the `n`th line, mounts its root and passes its line on.
+    pub(crate) fn line(&self, stage: &Stage, line: &RootfsLine, n: usize) -> Result<(), Failure> {
+        self.store.owns(Some(&line.store)).during(|| "rootfs line".into())?;
+        let unpacked = self.find(line)?;
+        let mut doc = self.document(&unpacked)?;
+        let container = match &self.choices.name {
+            Some(name) => {
+                doc.name = names::fill(name, n, line.platform.as_ref());
+                if self.choices.replace {
+                    self.replace(&doc.name)?;
+                }
+                self.make(&doc, &unpacked)?
+            }
+            None => self.make_unnamed(&mut doc, &unpacked)?,
+        };
+        self.pass_on(stage, &container)
+    }
+
+    /// Reads the image again from the store, and finds its layers there.
+    fn find(&self, line: &RootfsLine) -> Result<Unpacked, Failure> {
+        let what = || format!("image {}", line.image);
+        self.lease.touch(&line.image).during(what)?;
+        let image = self.store.image(&line.image, line.platform.as_ref()).during(what)?;
+        if rootfs_digest(&image.diff_ids)? != line.digest {
+            let why = format!("its layers are not those of {}", line.digest);
+            return Err(Failure::new(Exit::Content, what(), why));
+        }
+        let mut trees = Vec::new();
+        if let Some(chain_id) = image.chain_id() {
+            trees.extend(self.store.fixes(&chain_id).during(what)?);
+        }
+        for diff_id in image.diff_ids.iter().rev() {
+            let tree = self.store.layer(Form::Identity, diff_id).during(what)?;
+            trees.push(tree.ok_or_else(|| {
+                Failure::new(Exit::NotFound, what(), format!("layer {diff_id} is not unpacked"))
+                    .with_hint(format!("oci-inspect {} | oci-unpack", line.image))
+            })?);
+        }
+        Ok(Unpacked { image, trees })
+    }
+
+    /// The user's choices, without a name yet.
+    fn document(&self, unpacked: &Unpacked) -> Result<CreateDoc, Failure> {
+        let choices = self.choices;
+        let mut more = BTreeMap::new();
+        if choices.no_http_proxy {
+            more.insert("httpProxy".to_string(), false.into());
+        }
+        Ok(CreateDoc {
+            image: Some(unpacked.image.manifest_digest),
+            diff_ids: unpacked.image.diff_ids.clone(),
+            process: store::containers::Process {
+                entrypoint: choices.entrypoint.as_ref().map(|words| words.0.clone()),
+                args: (!self.command.is_empty()).then(|| self.command.to_vec()),
+                env: environment(choices)?,
+                cwd: choices.workdir.clone(),
+                user: choices.user.clone(),
+            },
+            mounts: choices.volume.iter().map(mount).collect::<Result<_, _>>()?,
+            network: choices.net.as_str().into(),
+            hostname: choices.hostname.clone(),
+            read_only: choices.read_only,
+            labels: choices.label.iter().cloned().collect(),
+            auto_remove: choices.rm,
+            keep_on_failure: choices.keep_on_failure,
+            more,
+            ..CreateDoc::default()
+        })
+    }
+
+    fn make_unnamed(&self, doc: &mut CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
+        let mut attempt = 0;
+        loop {
+            doc.name = names::draw(attempt)?;
+            attempt += 1;
+            if self.store.container(&doc.name).is_ok() {
+                continue;
+            }
+            match self.make(doc, unpacked) {
+                // Somebody drew the same words since.
+                Err(failure) if failure.exit() == Exit::Conflict.code() && attempt < names::DRAWS * 2 => {}
+                made => return made,
+            }
+        }
+    }
+
+    fn make(&self, doc: &CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
+        let what = || format!("container {:?}", doc.name);
+        let draft = self.store.draft_container(doc).during(what)?;
+        bundle::fill(self.store, &draft, doc, unpacked)?;
+        draft.publish().during(what)
+    }
+
+    /// Removes the container that has the name.
+    fn replace(&self, name: &str) -> Result<(), Failure> {
+        let what = || format!("replacing container {name:?}");
+        match self.store.container(name) {
+            // A prefix of an id is not its name.
+            Ok(container) if container.name() == name => {
+                overlay::remove(container, crate::remove::running(self.force)).during(what)
+            }
+            Ok(_) | Err(Error::NoContainer(_) | Error::Ambiguous { .. } | Error::BadName { .. }) => Ok(()),
+            Err(e) => Err(e).during(what),
+        }
+    }
+
+    /// Mounts the container's root and writes its line; a failure leaves no container.
+    fn pass_on(&self, stage: &Stage, container: &Container) -> Result<(), Failure> {
+        let what = || format!("container {:?}", container.name());
+        let mounted = overlay::attach(container).during(what);
+        let line = mounted.and_then(|_| container.line().during(what));
+        let line = match line {
+            Ok(line) => line,
+            Err(failure) => {
+                // The first failure is the one to tell.
+                let _ = overlay::remove(container.clone(), overlay::Running::Refuse);
+                return Err(failure);
+            }
+        };
+        let one_off = overlay::OneOff::of(container).during(what)?;
+        one_off.pass(stage.emit(&descriptor::Line::Container(line)), stage)
+    }
+}
+
+/// The digest of a rootfs line: of the canonical `{type, diff_ids}`.
+fn rootfs_digest(diff_ids: &[Digest]) -> Result<Digest, Failure> {
+    let rootfs = serde_json::json!({ "type": "layers", "diff_ids": diff_ids });
+    let bytes = descriptor::canonical(&rootfs).map_err(|e| Failure::new(Exit::Content, "rootfs", e))?;
+    Ok(Digest::of(&bytes))
+}
+
+/// The files' variables, then those of -e, which win; one without a value is the caller's or none.
+fn environment(choices: &Choices) -> Result<Vec<String>, Failure> {
+    let mut given = Vec::new();
+    for file in &choices.env_file {
+        given.extend(env_file(file)?);
+    }
+    given.extend(choices.env.iter().cloned());
+    let mut all = Vec::new();
+    for word in given {
+        if word.is_empty() || word.starts_with('=') {
+            return Err(Failure::usage("-e", format!("{word:?} has no name")));
+        }
+        let pair = if word.contains('=') {
+            Some(word)
+        } else {
+            std::env::var(&word).ok().map(|v| format!("{word}={v}"))
+        };
+        if let Some(pair) = pair {
+            runtime::convert::override_env(&mut all, std::slice::from_ref(&pair));
+        }
+    }
+    Ok(all)
+}
+
+/// The lines of an environment file that are neither empty nor comments; leading spaces do not count.
+fn env_file(path: &Path) -> Result<Vec<String>, Failure> {
+    let what = || format!("environment file {path:?}");
+    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, what(), "no such file"),
+        _ => Failure::new(Exit::Other, what(), e),
+    })?;
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(String::from).collect())
+}
+
+fn mount(volume: &crate::volume::Volume) -> Result<Mount, Failure> {
+    let text = |path: &Path| {
+        path.to_str().map(String::from).ok_or_else(|| Failure::usage("-v", format!("{path:?} is not UTF-8")))
+    };
+    Ok(Mount {
+        kind: "bind".into(),
+        source: Some(text(&volume.source)?),
+        target: text(&volume.target)?,
+        read_only: volume.read_only,
+        options: Vec::new(),
+    })
+}
