@@ -12,7 +12,7 @@ use sys::{Call, Root};
 
 use crate::error::About;
 use crate::stack::{Stack, Writable};
-use crate::{Error, Result};
+use crate::{Error, Metadata, Result};
 
 /// No plan is longer: five hundred paths of about a hundred bytes each, and room.
 const PLAN_LIMIT_BYTES: u64 = 256 * 1024;
@@ -92,6 +92,15 @@ impl Plan {
         }
         let view = Root::from_fd(mount(store, &Stack { lowers, writable: None }, None)?);
         readable(&view)
+    }
+
+    /// The looks of the image's root directory, which are those of the uppermost tree; the view's are `own`'s.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn root_metadata(&self, store: &Store) -> Result<Metadata> {
+        let Some(top) = self.image.first() else { return Ok(Metadata::plain()) };
+        Metadata::of(&store.dir().open_dir(top).about("opening a layer's directory")?)
     }
 
     /// Opens all directories of the container at `container` (`containers/<id>`): what [`Stack::mount`] mounts.

@@ -259,6 +259,11 @@ fn chmod(fd: impl std::os::fd::AsFd, mode: Mode) -> Result<()> {
 }
 
 impl Metadata {
+    /// Those of a directory that nobody described: root's, 0755, of the epoch.
+    pub fn plain() -> Self {
+        Self { mode: DIRECTORY_MODE, uid: 0, gid: 0, times: [(0, 0); 2], xattrs: Vec::new() }
+    }
+
     /// Reads a directory's.
     ///
     /// # Errors

@@ -127,8 +127,21 @@ pub fn bind(source: &Path, destination: &Path, read_only: bool) -> Mount {
 /// The devices a container may use, by number; everything else is denied first.
 const DEVICES: [(i64, i64); 6] = [(1, 3), (1, 5), (1, 8), (1, 9), (5, 0), (5, 1)];
 
-/// The device allow-list of the control group.
+/// Whether runtimes can apply device rules here: crun raises `RLIMIT_MEMLOCK` to load the program that enforces them, and
+/// refuses to run at all where it may not. (runc denies every device that is not listed, rules or none.)
+fn device_rules_apply() -> bool {
+    use rustix::process::{Resource, getrlimit};
+    use rustix::thread::{CapabilitySet, capabilities};
+    let privileged =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
+    privileged || getrlimit(Resource::Memlock).maximum.is_none()
+}
+
+/// The device allow-list of the control group; none where no runtime could apply it.
 pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
+    if !device_rules_apply() {
+        return Vec::new();
+    }
     let mut deny = LinuxDeviceCgroup::default();
     deny.set_allow(false).set_access(Some("rwm".into()));
     let mut rules = vec![deny];

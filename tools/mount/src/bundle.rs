@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cli::{During, Failure};
 use descriptor::Exit;
-use overlay::{Kind, Metadata, Missing, Plan, Point};
+use overlay::{Kind, Missing, Plan, Point};
 use runtime::convert::{self, Creation, Network};
 use runtime::{defaults, users};
 use rustix::fs::FileType;
@@ -46,7 +46,7 @@ pub(crate) fn fill(
     let own = own.ok_or_else(|| Failure::new(Exit::Other, what(), "its directory is not in the store"))?;
     let view = plan.view(store, own).during(what)?;
     let missing = Missing::find(&view, &wanted).during(what)?;
-    let root = Metadata::of(&view).during(what)?;
+    let root = plan.root_metadata(store).during(what)?;
     let user = doc.process.user.as_deref().unwrap_or_else(|| convert::image_user(&unpacked.image.config));
     let identity = users::resolve(&view, user).during(|| format!("user {user:?}"))?;
     drop(view);

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,6 +41,8 @@ fn three_containers_of_one_image_are_independent() {
         assert_eq!((&line["mounted"], &line["status"]), (&json!(true), &json!("created")));
         assert!(path(line, "rootfs").join("bin/busybox").exists());
         assert!(upper_is_empty(line), "nothing of ours is in the writable layer");
+        let mode = std::fs::metadata(path(line, "rootfs")).expect("stat").mode();
+        assert_eq!(mode & 0o7777, 0o755, "the root directory looks as the image's");
     }
     std::fs::write(path(&lines[0], "rootfs").join("etc/mine"), "a").expect("write");
     assert!(path(&lines[0], "bundle").join("upper/etc/mine").exists());
