@@ -53,7 +53,11 @@ impl Classify for PackError {
     fn exit(&self) -> Exit {
         match self {
             Self::Tree { source, .. } => errno_exit(Some(source.errno.raw_os_error())),
-            Self::Read { source, .. } | Self::Write(source) => errno_exit(source.raw_os_error()),
+            Self::Read { source, .. } => errno_exit(source.raw_os_error()),
+            // The output may be a blob of the store, whose own errors travel inside.
+            Self::Write(source) => {
+                store::Error::inside(source).map_or_else(|| errno_exit(source.raw_os_error()), Classify::exit)
+            }
             Self::Changed { .. } => Exit::Conflict,
             Self::Reserved { .. } | Self::Whiteout { .. } => Exit::Content,
             Self::Compression(_) => Exit::Usage,

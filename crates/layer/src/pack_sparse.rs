@@ -4,7 +4,7 @@
 //! where whole blocks of zeros take [`WORTH_IT`] bytes or more. Holes that the file system knows are skipped unread.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::SeekFrom;
@@ -21,12 +21,21 @@ const EXTENTS: usize = 10_000;
 
 /// The parts of a file with data, and an empty one at its end as GNU tar has it; `None` for a file that is not sparse.
 ///
+/// The file is at its beginning afterwards.
+///
 /// # Errors
 /// A failed read or seek.
-pub(crate) fn extents(file: &File, size: u64, buffer: &mut [u8]) -> io::Result<Option<Vec<Extent>>> {
+pub(crate) fn extents(mut file: &File, size: u64, buffer: &mut [u8]) -> io::Result<Option<Vec<Extent>>> {
     if size < WORTH_IT {
         return Ok(None);
     }
+    let map = map(file, size, buffer);
+    // Asking for data and holes moves the file's position.
+    file.rewind()?;
+    map
+}
+
+fn map(file: &File, size: u64, buffer: &mut [u8]) -> io::Result<Option<Vec<Extent>>> {
     let mut extents = Vec::new();
     let mut at = 0;
     while let Some((start, end)) = next_data(file, at, size)? {

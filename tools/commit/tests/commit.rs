@@ -44,9 +44,11 @@ impl World {
         let store = Store::open(Some(&dir.path().join("store"))).expect("a store");
         let args = ["--rootfs", root.to_str().expect("utf-8"), "--cmd", "[\"sh\"]", "-e", "PATH=/bin"];
         let line = commit(&store, &args, b"");
+        assert!(!line.stderr.contains("warning"), "{}", line.stderr);
         let image = store.image(&line.digest(), None).expect("the image");
         let world = Self { dir, store, image };
         world.unpack_layers();
+        testkit::tree::assert_same(&root, &world.lower(), &testkit::tree::Ignore::nothing());
         world
     }
 
@@ -360,6 +362,48 @@ fn input_that_is_no_container_of_this_store_is_refused() {
         assert!(done.lines.iter().all(|line| line["mediaType"] == wanted), "{args:?}: {:?}", done.lines);
     }
     assert_eq!(world.store.references().expect("references"), []);
+}
+
+#[test]
+fn an_image_in_dockers_format_gets_its_new_layer_in_ocis() {
+    let mut world = World::new();
+    let mut manifest = world.document(&world.image.manifest_digest);
+    manifest["mediaType"] = json!(descriptor::media::DOCKER_MANIFEST);
+    manifest["config"]["mediaType"] = json!(descriptor::media::DOCKER_CONFIG);
+    manifest["layers"][0]["mediaType"] = json!(descriptor::media::DOCKER_LAYER_GZIP);
+    let digest = world.store.put_document(manifest.to_string().as_bytes()).expect("put");
+    world.image = world.store.image(&digest, None).expect("an image");
+    let container = world.named("docker");
+    let done = world.run(&["--layer", "--compression", "zstd"], &container);
+    let made = world.document(&done.digest());
+    let types: Vec<&Value> = std::iter::once(&made["config"])
+        .chain(made["layers"].as_array().expect("layers"))
+        .map(|part| &part["mediaType"])
+        .collect();
+    use descriptor::media::{OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
+    assert_eq!(types, [OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD]);
+    assert_eq!(made["layers"][0]["digest"], manifest["layers"][0]["digest"]);
+    assert!(done.stderr.contains("in OCI's format"), "{}", done.stderr);
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_and_nothing_is_published() {
+    let world = World::new();
+    let small = world.dir.path().join("small");
+    fs::create_dir(&small).expect("mkdir");
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&small).status();
+    assert!(mount.expect("mount").success());
+    let store = Store::open(Some(&small.join("store"))).expect("a store");
+    let root = world.dir.path().join("root");
+    let args = ["--rootfs", root.to_str().expect("utf-8"), "--tag", "full", "--compression", "none"];
+    let done = commit(&store, &args, b"");
+    let blobs = testkit::tree::paths(&store.path().join("blobs"));
+    let names = store.references().expect("references");
+    drop(store);
+    assert!(Command::new("umount").arg("-l").arg(&small).status().expect("umount").success());
+    assert_eq!(done.status, 8, "{}", done.stderr);
+    assert_eq!(names, []);
+    assert!(blobs.iter().all(|path| path.components().count() < 3), "{blobs:?}");
 }
 
 #[test]
