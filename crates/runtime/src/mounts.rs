@@ -1,7 +1,7 @@
 //! Mounting inside the container: everything by descriptor, every target resolved inside the root by the kernel.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -112,7 +112,7 @@ pub(crate) fn directory(root: &Root, path: &Path, strict: bool) -> Result<OwnedF
     let flags = OFlags::PATH | OFlags::DIRECTORY | if strict { OFlags::NOFOLLOW } else { OFlags::empty() };
     match root.open(path, flags, Mode::empty()) {
         Err(e) if e.is_not_found() => {
-            root.create_dir_all(path, DIRECTORY)?;
+            root.create_dir_all(inside(root, path)?, DIRECTORY)?;
             root.open(path, flags, Mode::empty())
         }
         Err(e) if strict && matches!(e.errno, Errno::NOTDIR | Errno::LOOP) => {
@@ -122,17 +122,26 @@ pub(crate) fn directory(root: &Root, path: &Path, strict: bool) -> Result<OwnedF
     }
 }
 
-/// The file at `path` inside the root, made empty where it is missing; a link's target must exist inside.
+/// Where a path leads inside the root, free of links, so that what is missing of it can be made.
+fn inside(root: &Root, path: &Path) -> Result<PathBuf> {
+    overlay::resolve(root, path).map_err(|error| match error {
+        overlay::Error::Call { source, .. } => source,
+        other => Error::new("openat2", format!("{path:?}: {other}"), Errno::INVAL),
+    })
+}
+
+/// The file at `path` inside the root, made empty where it is missing.
 fn file(root: &Root, path: &Path) -> Result<OwnedFd> {
     plain(path)?;
     match root.open(path, OFlags::PATH, Mode::empty()) {
         Err(e) if e.is_not_found() => {
+            let path = inside(root, path)?;
             if let Some(parent) = path.parent() {
                 root.create_dir_all(parent, DIRECTORY)?;
             }
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY;
-            root.open(path, flags, FILE)?;
-            root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
+            root.open(&path, flags, FILE)?;
+            root.open(&path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
         }
         answer => answer,
     }

@@ -1,0 +1,477 @@
+//! Containers for real, from hand-made bundles over Debian's static busybox: statuses, confinement, death.
+//!
+//! They need root. Each bundle is run by the example `run_bundle`, as setup happens in a copy of a process with one thread.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Commands of busybox that the tests use.
+const APPLETS: [&str; 16] = [
+    "sh", "ls", "cat", "id", "env", "sleep", "echo", "mount", "hostname", "grep", "readlink", "touch",
+    "kill", "wc", "pwd", "su",
+];
+const DOCKERS: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+/// A bundle over busybox.
+struct Bundle {
+    dir: tempfile::TempDir,
+    config: Value,
+}
+
+impl Bundle {
+    /// None, with the reason printed, where these tests cannot run.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
+            eprintln!("skipped: needs root and /bin/busybox (Debian's busybox-static)");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = dir.path().join("rootfs");
+        for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+            fs::create_dir_all(root.join(name)).expect("mkdir");
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("copy");
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet)).expect("symlink");
+        }
+        Some(Self { dir, config: config() })
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("rootfs")
+    }
+
+    fn mounts(&mut self) -> &mut Vec<Value> {
+        self.config["mounts"].as_array_mut().expect("mounts")
+    }
+
+    /// The command that runs the bundle with these arguments.
+    fn command(&mut self, args: &[&str]) -> Command {
+        self.config["process"]["args"] = json!(args);
+        fs::write(self.dir.path().join("config.json"), self.config.to_string()).expect("write");
+        let mut command = Command::new(example());
+        command.arg(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&mut self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the example runs")
+    }
+
+    /// Runs and wants success.
+    fn stdout(&mut self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+fn example() -> PathBuf {
+    let mut path = std::env::current_exe().expect("own path");
+    path.pop();
+    path.pop();
+    path.join("examples/run_bundle")
+}
+
+fn config() -> Value {
+    let kinds = ["mount", "network", "uts", "pid", "ipc", "cgroup"];
+    let namespaces: Vec<Value> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+    json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs"},
+        "hostname": "box",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["true"],
+            "env": ["PATH=/bin", "A=1"],
+            "cwd": "/",
+            "capabilities": {"bounding": DOCKERS, "permitted": DOCKERS, "effective": DOCKERS},
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        ],
+        "linux": {
+            "namespaces": namespaces,
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/sys", "/proc/bus"],
+        },
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The only child of a process that is a container's first process, once there is one.
+fn container_of(parent: &Child) -> u32 {
+    let path = format!("/proc/{0}/task/{0}/children", parent.id());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        for pid in children.split_whitespace() {
+            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("sleep")) {
+                return pid.parse().expect("a pid");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no container below {}", parent.id());
+}
+
+fn wait_gone(pid: u32) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+fn kill(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill").success());
+}
+
+/// Names and kinds below a directory, to see that nothing changed.
+fn listing(dir: &Path) -> String {
+    let output =
+        Command::new("find").arg(dir).args(["-printf", "%p %y %m %s %T@ %l\n"]).output().expect("find");
+    text(&output.stdout)
+}
+
+#[test]
+fn the_status_is_the_commands_own_or_says_why_there_was_none() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let at = |name: &str| bundle.root().join("tmp").join(name);
+    fs::write(at("text"), "just text").expect("write");
+    fs::set_permissions(at("text"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    fs::write(at("plain"), "#!/bin/sh").expect("write");
+    fs::write(at("lost"), "#!/no/interpreter\n").expect("write");
+    fs::set_permissions(at("lost"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    for (args, status, words) in [
+        (&["sh", "-c", "exit 0"][..], 0, ""),
+        (&["sh", "-c", "exit 7"], 7, ""),
+        (&["no-such-command"], 127, "not found in the container (PATH is /bin)"),
+        (&["/no/such/file"], 127, "not found"),
+        (&["/etc"], 126, "it is a directory"),
+        (&["/tmp/text"], 126, "exec format error"),
+        (&["/tmp/plain"], 126, "permission denied"),
+        (&["/tmp/lost"], 126, "interpreter"),
+        (&["/proc/self/exe"], 126, "link of /proc"),
+    ] {
+        let output = bundle.run(args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_container_killed_from_outside_is_137() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let mut parent = bundle.command(&["sleep", "100"]).spawn().expect("spawn");
+    kill(container_of(&parent), "-9");
+    assert_eq!(parent.wait().expect("wait").code(), Some(137));
+}
+
+#[test]
+fn the_first_stop_signal_is_handed_on_and_patience_ends_in_kill() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    // As pid 1 sleep has no handler, so the kernel drops SIGTERM; the example's patience is two seconds.
+    let mut parent = bundle.command(&["sleep", "100"]).spawn().expect("spawn");
+    let pid = container_of(&parent);
+    kill(parent.id(), "-TERM");
+    assert_eq!(parent.wait().expect("wait").code(), Some(137));
+    assert!(wait_gone(pid));
+
+    let script = "trap 'exit 42' TERM; sleep 100 & wait";
+    let mut parent = bundle.command(&["sh", "-c", script]).spawn().expect("spawn");
+    std::thread::sleep(Duration::from_millis(500));
+    kill(parent.id(), "-TERM");
+    assert_eq!(parent.wait().expect("wait").code(), Some(42));
+}
+
+#[test]
+fn kill_9_of_the_parent_kills_the_container_whoever_it_has_become() {
+    for (uid, args) in [
+        (0, &["sleep", "100"][..]),
+        (1000, &["sleep", "100"]),
+        // Becoming another user makes the kernel forget PR_SET_PDEATHSIG.
+        (0, &["su", "-s", "/bin/sh", "user", "-c", "exec sleep 100"]),
+    ] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.config["process"]["user"] = json!({"uid": uid, "gid": uid});
+        fs::write(bundle.root().join("etc/passwd"), "user:x:1000:1000::/:/bin/sh\n").expect("write");
+        let mut parent = bundle.command(args).spawn().expect("spawn");
+        let pid = container_of(&parent);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        let became = if args[0] == "su" { 1000 } else { uid };
+        assert!(status.contains(&format!("Uid:\t{became}\t")), "{status}");
+        parent.kill().expect("kill");
+        parent.wait().expect("wait");
+        assert!(wait_gone(pid), "{args:?} as {uid} survived");
+    }
+}
+
+#[test]
+fn capability_sets_are_exactly_the_configured_ones() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let two = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let kill = json!(["CAP_KILL"]);
+    let all = format!("{:016x}", 0xa804_25fb_u64);
+    let (both, one, none) = ("0000000000000021", "0000000000000020", "0000000000000000");
+    let sets = |inh, prm, eff, bnd, amb| [inh, prm, eff, bnd, amb].map(str::to_string);
+    for (uid, capabilities, want) in [
+        (
+            0,
+            json!({"bounding": DOCKERS, "permitted": DOCKERS, "effective": DOCKERS}),
+            sets(none, &all, &all, &all, none),
+        ),
+        (1000, json!({"bounding": DOCKERS}), sets(none, none, none, &all, none)),
+        (0, json!({}), sets(none, none, none, none, none)),
+        (0, json!({"bounding": two, "permitted": two, "effective": two}), sets(none, both, both, both, none)),
+        (
+            1000,
+            json!({"bounding": two, "permitted": kill, "effective": kill, "inheritable": kill, "ambient": kill}),
+            sets(one, one, one, both, one),
+        ),
+    ] {
+        bundle.config["process"]["capabilities"] = capabilities.clone();
+        bundle.config["process"]["user"] = json!({"uid": uid, "gid": uid});
+        let status = bundle.stdout(&["grep", "^Cap", "/proc/self/status"]);
+        let found: Vec<&str> = status.split_whitespace().skip(1).step_by(2).collect();
+        assert_eq!(found, want, "{uid} {capabilities}");
+    }
+    bundle.config["process"]["capabilities"] = json!({"bounding": ["CAP_NONSENSE"]});
+    assert_eq!(bundle.run(&["echo"]).status.code(), Some(125));
+}
+
+/// Runs with descriptor 9 open on the host's /etc in the parent.
+fn run_with_leak(bundle: &mut Bundle, args: &[&str]) -> Output {
+    let program = bundle.command(args);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 9</etc; exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args());
+    shell.stdin(Stdio::null()).output().expect("sh")
+}
+
+#[test]
+fn no_descriptor_of_the_parent_is_open_in_the_container() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    // The shell holds no descriptor of its own while it expands the pattern, but the one of the directory it reads.
+    let output =
+        run_with_leak(&mut bundle, &["sh", "-c", "for fd in /proc/1/fd/*; do readlink $fd; done | wc -l"]);
+    assert_eq!(text(&output.stdout).trim(), "3", "{output:?}");
+    let output = run_with_leak(&mut bundle, &["sh", "-c", "ls /proc/1/fd/9/passwd"]);
+    assert!(!output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_working_directory_that_is_a_descriptor_of_the_host_is_refused() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    symlink("/proc/self/fd/7", bundle.root().join("w")).expect("symlink");
+    let mut places: Vec<String> = (3..64).map(|n| format!("/proc/self/fd/{n}")).collect();
+    places.extend(["/w".into(), "/proc/self/cwd".into(), "/proc/1/root".into()]);
+    for place in places {
+        bundle.config["process"]["cwd"] = json!(place);
+        let output = run_with_leak(&mut bundle, &["sh", "-c", "ls ../../../etc; readlink /proc/self/cwd"]);
+        assert_eq!(output.status.code(), Some(125), "{place}: {output:?}");
+        assert!(text(&output.stderr).contains("enter the working directory"), "{place}: {output:?}");
+    }
+}
+
+#[test]
+fn an_image_whose_dev_or_proc_is_a_link_changes_nothing_outside() {
+    for (name, drop_mount) in [("dev", true), ("dev", false), ("proc", false), ("sys", false)] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        let victim = tempfile::tempdir().expect("a temporary directory");
+        fs::write(victim.path().join("null"), "canary").expect("write");
+        fs::remove_dir(bundle.root().join(name)).expect("rmdir");
+        symlink(victim.path(), bundle.root().join(name)).expect("symlink");
+        if drop_mount {
+            bundle
+                .mounts()
+                .retain(|mount| !mount["destination"].as_str().unwrap_or_default().starts_with("/dev"));
+        }
+        let before = listing(victim.path());
+        let output = bundle.run(&["echo", "started"]);
+        assert_eq!(listing(victim.path()), before, "{name}: {output:?}");
+        // A link out of the root ends inside it, where its target does not exist.
+        assert!(!output.status.success() || name == "dev", "{name}: {output:?}");
+    }
+}
+
+#[test]
+fn a_masking_null_device_that_is_a_link_is_noticed() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let dev = tempfile::tempdir().expect("a temporary directory");
+    fs::write(bundle.root().join("etc/target"), "canary").expect("write");
+    symlink("/etc/target", dev.path().join("null")).expect("symlink");
+    bundle.mounts().retain(|mount| !mount["destination"].as_str().unwrap_or_default().starts_with("/dev"));
+    bundle
+        .mounts()
+        .push(json!({"destination": "/dev", "type": "bind", "source": dev.path(), "options": ["rbind"]}));
+    let output = bundle.run(&["echo", "started"]);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(text(&output.stderr).contains("check /dev/null"), "{output:?}");
+    assert_eq!(fs::read_to_string(bundle.root().join("etc/target")).expect("read"), "canary");
+}
+
+#[test]
+fn the_environment_is_the_configured_one_and_nothing_else() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let mut command = bundle.command(&["cat", "/proc/1/environ"]);
+    let output = command.env("SECRET", "1").output().expect("run");
+    assert_eq!(output.stdout, b"PATH=/bin\0A=1\0");
+}
+
+#[test]
+fn hidden_and_read_only_paths_are_that() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let script = "cat /proc/timer_list | wc -c; ls /sys/firmware | wc -l; echo x > /proc/sys/kernel/domainname; touch /sys/x; echo $?";
+    let output = bundle.run(&["sh", "-c", script]);
+    assert_eq!(text(&output.stdout), "0\n0\n1\n", "{output:?}");
+    assert_eq!(text(&output.stderr).matches("Read-only file system").count(), 2, "{output:?}");
+}
+
+#[test]
+fn a_read_only_root_takes_no_writes_and_its_mounts_do() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["root"]["readonly"] = json!(true);
+    let output = bundle.run(&["sh", "-c", "touch /dev/x && touch /x"]);
+    assert_eq!(text(&output.stderr), "touch: /x: Read-only file system\n");
+}
+
+#[test]
+fn binds_land_where_they_should_and_read_only_ones_are() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let host = tempfile::tempdir().expect("a temporary directory");
+    fs::write(host.path().join("file"), "from the host").expect("write");
+    let outside = host.path().join("outside");
+    fs::create_dir(&outside).expect("mkdir");
+    symlink(&outside, bundle.root().join("mnt")).expect("symlink");
+    bundle.mounts().extend([
+        json!({"destination": "/a/b", "type": "bind", "source": host.path(), "options": ["rbind", "ro"]}),
+        json!({"destination": "/a-file", "type": "bind", "source": host.path().join("file"), "options": ["bind"]}),
+    ]);
+    let output = bundle.run(&["sh", "-c", "cat /a/b/file /a-file; touch /a/b/x"]);
+    assert_eq!(text(&output.stdout), "from the hostfrom the host");
+    assert!(text(&output.stderr).contains("Read-only"), "{output:?}");
+    // A destination through a link of the image stays inside the root.
+    bundle
+        .mounts()
+        .push(json!({"destination": "/mnt/new", "type": "tmpfs", "source": "tmpfs", "options": []}));
+    let output = bundle.run(&["grep", "tmpfs", "/proc/mounts"]);
+    assert!(text(&output.stdout).contains(&format!("{}/new", outside.display())), "{output:?}");
+    assert_eq!(fs::read_dir(&outside).expect("read").count(), 0);
+    // The host's own mounts are as they were.
+    assert!(
+        !fs::read_to_string("/proc/self/mounts")
+            .expect("mounts")
+            .contains(&bundle.dir.path().display().to_string())
+    );
+}
+
+#[test]
+fn the_process_is_its_user_with_the_primary_group_among_the_groups() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["process"]["user"] =
+        json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 7], "umask": 63});
+    let out = bundle.stdout(&["sh", "-c", "id; grep Groups /proc/self/status; umask; hostname"]);
+    assert_eq!(out, "uid=1000 gid=1001 groups=5,7,1001\nGroups:\t5 7 1001 \n0077\nbox\n");
+}
+
+#[test]
+fn oom_score_adj_is_written_whatever_covers_proc() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["process"]["oomScoreAdj"] = json!(321);
+    bundle.mounts().push(json!({"destination": "/proc", "type": "tmpfs", "source": "tmpfs", "options": []}));
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    let mut parent = bundle.command(&["sleep", "100"]).spawn().expect("spawn");
+    let pid = container_of(&parent);
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("read");
+    kill(pid, "-9");
+    parent.wait().expect("wait");
+    assert_eq!(score.trim(), "321");
+}
+
+#[test]
+fn a_resource_limit_that_cannot_be_raised_says_so() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]);
+    assert_eq!(bundle.stdout(&["sh", "-c", "ulimit -n"]).trim(), "64");
+    let capable = fs::read_to_string("/proc/self/status").expect("status");
+    let bounding = capable.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("CapEff");
+    if u64::from_str_radix(bounding, 16).expect("hex") & (1 << 24) != 0 {
+        eprintln!("skipped: CAP_SYS_RESOURCE is there, limits can be raised");
+        return;
+    }
+    bundle.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NPROC", "soft": 1, "hard": u64::MAX - 1}]);
+    let output = bundle.run(&["echo"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(text(&output.stderr).contains("set resource limits: setrlimit(Nproc"), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_given_is_refused_before_a_process_exists() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO"});
+    let output = bundle.run(&["echo", "started"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(text(&output.stderr).contains("linux.seccomp is not supported"), "{output:?}");
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn only_the_loopback_interface_is_there_and_it_is_up() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let out = bundle.stdout(&["sh", "-c", "cat /sys/class/net/lo/flags; ls /sys/class/net"]);
+    // IFF_UP | IFF_LOOPBACK
+    assert_eq!(out, "0x9\nlo\n");
+}
+
+#[test]
+fn a_thousandth_start_leaves_what_the_first_left() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("mountinfo").lines().count();
+    let before = mounts();
+    for _ in 0..20 {
+        assert!(bundle.run(&["sh", "-c", "sleep 0 & exit 0"]).status.success());
+    }
+    assert_eq!(mounts(), before);
+    let mut parent = bundle.command(&["sleep", "100"]).stdout(Stdio::piped()).spawn().expect("spawn");
+    let pid = container_of(&parent);
+    kill(pid, "-9");
+    let mut rest = String::new();
+    // End of file: neither the watcher nor anything else holds the caller's pipe.
+    parent.stdout.take().expect("piped").read_to_string(&mut rest).expect("read");
+    parent.wait().expect("wait");
+}
