@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -218,9 +218,7 @@ pub(crate) fn sync_parent(root: &Root, path: &str) -> Result<()> {
 pub(crate) fn names_in(root: &Root, path: &str) -> Result<Vec<String>> {
     let Some(dir) = found(root.open_dir(path)).about(path)? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
-    for entry in
-        rustix::fs::Dir::new(OwnedFd::from(dir.into_fd())).call("getdents64", String::new).about(path)?
-    {
+    for entry in rustix::fs::Dir::new(dir.into_fd()).call("getdents64", String::new).about(path)? {
         let entry = entry.call("getdents64", String::new).about(path)?;
         match entry.file_name().to_str() {
             Ok("." | "..") => {}

@@ -49,7 +49,7 @@ impl Lease {
             if !files::is_named(self.store.dir(), &path, &stat)? {
                 continue;
             }
-            let now = || Timespec { tv_sec: 0, tv_nsec: UTIME_NOW.into() };
+            let now = || Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
             let times = Timestamps { last_access: now(), last_modification: now() };
             rustix::fs::futimens(lock.file(), &times).call("futimens", String::new).about(&path)?;
             held.insert(*digest, lock);

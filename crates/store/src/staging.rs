@@ -165,7 +165,7 @@ impl StagedDir {
 
     fn release(&mut self) -> Result<()> {
         let Some(lock) = self.lock.take() else { return Ok(()) };
-        remove_tree(self.store.dir(), &self.path())?;
+        remove_tree(self.store.dir(), self.path())?;
         release_key(&self.store, &self.key, lock)
     }
 }
@@ -187,7 +187,7 @@ pub(crate) fn discard(store: &Store, path: &str) -> Result<()> {
     let key = files::random_hex(8)?;
     let lock = lock_key(store, &key)?;
     let removed =
-        move_here(store, path, &key).and_then(|()| remove_tree(store.dir(), &format!("staging/{key}")));
+        move_here(store, path, &key).and_then(|()| remove_tree(store.dir(), format!("staging/{key}")));
     released(removed, store, &key, lock)
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn discard_container(store: &Store, id: &str, name: &str) -> Result<(
         move_here(store, &format!("containers/{id}"), &key)?;
         store.free_name(name, id)
     });
-    let removed = gone.and_then(|()| remove_tree(store.dir(), &format!("staging/{key}")));
+    let removed = gone.and_then(|()| remove_tree(store.dir(), format!("staging/{key}")));
     released(removed, store, &key, lock)
 }
 
