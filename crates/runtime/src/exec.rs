@@ -24,9 +24,11 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 pub(crate) fn command(command: Command) -> Report {
     let Command { name, args, env, path } = command;
     let (args, env) = (Pointers::new(args), Pointers::new(env));
-    let root = match Root::open_ambient("/") {
-        Ok(root) => root,
-        Err(error) => return Report::step("open the root", &error),
+    // The user may be allowed to pass through the root without reading it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match rustix::fs::open(c"/", flags, Mode::empty()) {
+        Ok(root) => Root::from_fd(root),
+        Err(errno) => return Report::step("open the root", &sys::Error::new("open", "\"/\"", errno)),
     };
     let mut refused = None;
     for candidate in candidates(&name, &path) {
