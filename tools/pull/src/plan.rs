@@ -3,7 +3,7 @@
 use cli::{During, Failure};
 use descriptor::{Classify, Descriptor, Exit, Platform};
 use registry::{Fetched, Origin, Place};
-use store::{Document, Image, Manifest, Store};
+use store::{Document, Image, Ingest, Manifest, Store};
 
 /// How deep indexes may be nested.
 const NESTING_LIMIT: usize = 4;
@@ -67,10 +67,7 @@ fn choose(
     platform: Option<&Platform>,
 ) -> Result<Plan, PlanError> {
     let (fetched, manifest) = manifest(store, place, origin, platform)?;
-    let config = match store.read_document(&manifest.config.digest, store::DOCUMENT_LIMIT) {
-        Ok(config) if config.len() as u64 == manifest.config.size => config,
-        _ => origin.document(&manifest.config)?,
-    };
+    let config = configuration(store, origin, &manifest.config)?;
     let size = fetched.bytes.len() as u64;
     let image = Image::of(fetched.digest, size, manifest, &config)?;
     match platform {
@@ -79,6 +76,29 @@ fn choose(
             Err(PlanError::OtherPlatform { wanted: wanted.to_string(), found: image.platform.to_string() })
         }
         _ => Ok(Plan { image, manifest: fetched.bytes, config }),
+    }
+}
+
+/// The configuration's bytes. Like a layer it is fetched by one process, however many want it at the same time.
+fn configuration(store: &Store, origin: &dyn Origin, config: &Descriptor) -> Result<Vec<u8>, PlanError> {
+    let mut entry = match config.size <= store::DOCUMENT_LIMIT {
+        true => store.ingest(&config.digest, config.size)?,
+        false => return Ok(origin.document(config)?),
+    };
+    loop {
+        match entry {
+            Ingest::Present => break,
+            Ingest::Busy(wait) => entry = wait.wait()?,
+            Ingest::Writer(mut writer) => {
+                origin.fetch(config, &mut writer, &|_| ())?;
+                break;
+            }
+        }
+    }
+    match store.read_document(&config.digest, store::DOCUMENT_LIMIT) {
+        Ok(bytes) if bytes.len() as u64 == config.size => Ok(bytes),
+        // What lies there is spoilt: the origin's bytes take its place.
+        _ => Ok(origin.document(config)?),
     }
 }
 
