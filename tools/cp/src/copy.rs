@@ -90,6 +90,15 @@ impl<'a> Copier<'a> {
         self.children(source.as_fd(), &place)
     }
 
+    /// Gives a directory that was made for the copy, and that no source describes, its owner and permissions.
+    pub(crate) fn own_directory(&self, dir: &Root) -> sys::Result<()> {
+        let (uid, gid) = self.look.owner;
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::fchown(dir, owner.0, owner.1).call("fchown", || format!("{uid}:{gid}"))?;
+        let mode = Mode::from_raw_mode(self.look.mode.unwrap_or(0o755));
+        rustix::fs::fchmod(dir, mode).call("fchmod", || format!("{mode:?}"))
+    }
+
     fn place(&self, path: &Path) -> Result<Place> {
         let dir = self.dest.open_dir(path).map_err(Error::at(path))?.into_fd();
         Ok(Place { dir, path: path.into() })
@@ -162,17 +171,22 @@ impl<'a> Copier<'a> {
         let path = place.path.join(name);
         let open = |fresh| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let dir = rustix::fs::openat(&place.dir, name, flags, Mode::empty()).call("open", || format!("{name:?}"));
+            let dir = rustix::fs::openat(&place.dir, name, flags, Mode::empty())
+                .call("open", || format!("{name:?}"));
             dir.map(|dir| (Place { dir, path: path.clone() }, fresh))
         };
         match rustix::fs::mkdirat(&place.dir, name, Mode::RWXU) {
             Ok(()) => return open(true).map_err(Error::at(&path)),
             Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Error::at(&path)(sys::Error::new("mkdirat", format!("{name:?}"), errno))),
+            Err(errno) => {
+                return Err(Error::at(&path)(sys::Error::new("mkdirat", format!("{name:?}"), errno)));
+            }
         }
         match open(false) {
             // lib -> usr/lib: the container's own links are followed inside it, the host's never.
-            Err(e) if matches!(e.errno, Errno::NOTDIR | Errno::LOOP) && self.look.direction == Direction::In => {
+            Err(e)
+                if matches!(e.errno, Errno::NOTDIR | Errno::LOOP) && self.look.direction == Direction::In =>
+            {
                 Ok((self.place(&overlay::resolve(self.dest, &path)?)?, false))
             }
             Err(e) if e.errno == Errno::LOOP => Err(Error::NotADirectory(path)),
@@ -185,16 +199,20 @@ impl<'a> Copier<'a> {
         let Some(first) = self.links.get(&inode) else { return Ok(false) };
         let (Some(parent), Some(name)) = (first.parent(), first.file_name()) else { return Ok(false) };
         let parent = self.place(parent)?;
-        self.publish(place, to, |temporary| rustix::fs::linkat(&parent.dir, name, &place.dir, temporary, AtFlags::empty()))?;
+        self.publish(place, to, |temporary| {
+            rustix::fs::linkat(&parent.dir, name, &place.dir, temporary, AtFlags::empty())
+        })?;
         Ok(true)
     }
 
     fn file(&self, from: BorrowedFd<'_>, name: &OsStr, seen: &Stat, place: &Place, to: &OsStr) -> Result<()> {
         let path = place.path.join(to);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = rustix::fs::openat(from, name, flags, Mode::empty()).call("open", || format!("{name:?}"));
+        let source =
+            rustix::fs::openat(from, name, flags, Mode::empty()).call("open", || format!("{name:?}"));
         let source = source.map_err(Error::at(name))?;
-        let stat = rustix::fs::fstat(&source).call("fstat", || format!("{name:?}")).map_err(Error::at(name))?;
+        let stat =
+            rustix::fs::fstat(&source).call("fstat", || format!("{name:?}")).map_err(Error::at(name))?;
         if (stat.st_dev, stat.st_ino) != (seen.st_dev, seen.st_ino) {
             return Err(Error::Changed(name.into()));
         }
@@ -238,12 +256,18 @@ impl<'a> Copier<'a> {
     }
 
     /// Makes something under a name of its own and renames it to `to`, over anything but a directory.
-    fn publish(&self, place: &Place, to: &OsStr, make: impl FnOnce(&OsStr) -> rustix::io::Result<()>) -> Result<()> {
+    fn publish(
+        &self,
+        place: &Place,
+        to: &OsStr,
+        make: impl FnOnce(&OsStr) -> rustix::io::Result<()>,
+    ) -> Result<()> {
         let temporary = OsString::from(format!(".oci-cp-{}-{}", std::process::id(), self.links.len()));
         // A leftover of a process of the same number that was killed.
         let _ = rustix::fs::unlinkat(&place.dir, &*temporary, AtFlags::empty());
-        let made = make(&temporary)
-            .and_then(|()| rustix::fs::renameat_with(&place.dir, &*temporary, &place.dir, to, RenameFlags::empty()));
+        let made = make(&temporary).and_then(|()| {
+            rustix::fs::renameat_with(&place.dir, &*temporary, &place.dir, to, RenameFlags::empty())
+        });
         // rename(2) of two names of one inode does nothing and leaves both; after any other success this finds nothing.
         let _ = rustix::fs::unlinkat(&place.dir, &*temporary, AtFlags::empty());
         made.call("copy", || format!("{to:?}")).map_err(Error::at(place.path.join(to)))

@@ -42,11 +42,19 @@ fn extent(source: impl AsFd, dest: impl AsFd, mut at: u64, end: u64) -> rustix::
         let want = usize::try_from(end - at).unwrap_or(usize::MAX);
         if by_kernel {
             let (mut from, mut to) = (at, at);
-            match rustix::fs::copy_file_range(&source, Some(&mut from), &dest, Some(&mut to), want.min(1 << 30)) {
+            match rustix::fs::copy_file_range(
+                &source,
+                Some(&mut from),
+                &dest,
+                Some(&mut to),
+                want.min(1 << 30),
+            ) {
                 Ok(0) => by_kernel = false,
                 Ok(n) => at += n as u64,
                 Err(Errno::INTR) => {}
-                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => by_kernel = false,
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                    by_kernel = false
+                }
                 Err(errno) => return Err(errno),
             }
             continue;

@@ -1,2 +1,14 @@
-//! oci-cp
-fn main() {}
+//! `oci-cp`: copies files into a container or out of it, and passes its line on.
+
+mod args;
+mod copy;
+mod data;
+mod error;
+mod metadata;
+mod place;
+mod rules;
+mod run;
+
+fn main() -> std::process::ExitCode {
+    cli::run("oci-cp", run::run)
+}
