@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use descriptor::{Digest, Hasher};
 use sys::Call;
 
-use crate::files::About;
+use crate::files::{About, Writeback};
 use crate::staging::Staged;
 use crate::{Error, Result, Store, files};
 
@@ -30,6 +30,7 @@ pub struct NewBlob {
     staged: Staged,
     hasher: Hasher,
     size: u64,
+    writeback: Writeback,
 }
 
 pub(crate) fn blob_path(digest: &Digest) -> String {
@@ -118,7 +119,13 @@ impl Store {
     /// A failed call.
     pub fn new_blob(&self) -> Result<NewBlob> {
         let staged = Staged::file(self.dir())?;
-        Ok(NewBlob { store: self.clone(), staged, hasher: Hasher::new(), size: 0 })
+        Ok(NewBlob {
+            store: self.clone(),
+            staged,
+            hasher: Hasher::new(),
+            size: 0,
+            writeback: Writeback::default(),
+        })
     }
 }
 
@@ -149,6 +156,7 @@ impl Write for NewBlob {
         self.staged.write(bytes)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        self.writeback.wrote(self.staged.file_ref(), self.size);
         Ok(bytes.len())
     }
 

@@ -230,6 +230,27 @@ pub(crate) fn names_in(root: &Root, path: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// How many bytes are written before their way to the disk is started.
+const WINDOW: u64 = 4 << 20;
+
+/// Sends a growing file's bytes to the disk while more come, so that the fsync at its end waits for little.
+#[derive(Debug, Default)]
+pub(crate) struct Writeback {
+    started: u64,
+}
+
+impl Writeback {
+    /// Takes note that the file was written up to `end`.
+    pub(crate) fn wrote(&mut self, file: impl AsFd, end: u64) {
+        if end < self.started + WINDOW {
+            return;
+        }
+        // Only a head start: where it fails the fsync does all, and says what went wrong.
+        let _ = sys::start_writeback(file, self.started, end - self.started);
+        self.started = end;
+    }
+}
+
 /// Random hexadecimal digits: names that no two processes choose.
 pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut random = vec![0_u8; bytes];

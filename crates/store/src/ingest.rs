@@ -17,7 +17,7 @@ use sys::Call;
 use sys::lock::{Kind, Lock};
 
 use crate::blobs::blob_path;
-use crate::files::About;
+use crate::files::{About, Writeback};
 use crate::staging::Staged;
 use crate::{Error, Result, Store, files};
 
@@ -54,6 +54,7 @@ pub struct BlobWriter {
     resumed: u64,
     /// None until the data found there is hashed.
     hasher: Option<Hasher>,
+    writeback: Writeback,
 }
 
 pub(crate) fn ingest_path(digest: &Digest) -> String {
@@ -104,6 +105,7 @@ impl Store {
             offset: stat.st_size as u64,
             resumed: stat.st_size as u64,
             hasher: None,
+            writeback: Writeback::default(),
         };
         if writer.offset > size {
             writer.restart()?;
@@ -166,6 +168,9 @@ impl BlobWriter {
             hasher.update(bytes);
         }
         self.offset = end;
+        if let Some(lock) = &self.lock {
+            self.writeback.wrote(lock.file(), end);
+        }
         Ok(())
     }
 
@@ -180,6 +185,7 @@ impl BlobWriter {
         self.offset = 0;
         self.resumed = 0;
         self.hasher = Some(Hasher::new());
+        self.writeback = Writeback::default();
         Ok(())
     }
 

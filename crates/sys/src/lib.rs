@@ -18,7 +18,9 @@ pub mod process;
 mod root;
 pub mod umask;
 mod walk;
+mod writeback;
 
 pub use error::{Call, Error, Result};
 pub use net::loopback_up;
 pub use root::{Parent, Root};
+pub use writeback::start_writeback;
