@@ -203,6 +203,9 @@ impl Classify for Error {
             Self::Status { status: 401, .. } => "log in with --creds USER:PASSWORD, or check the name",
             Self::Status { status: 403, .. } => "these credentials do not allow it, or the name is wrong",
             Self::Status { status: 404, .. } => "check the name and the tag",
+            Self::Status { status: 400, message, .. } if message.contains("to an HTTPS server") => {
+                "this registry speaks TLS: --plain-http=false"
+            }
             Self::PlainCredentials { .. } => "use https, or a registry on this machine",
             Self::Unreachable { certificate: true, .. } => {
                 "the registry's certificate must chain to one of this system's roots"

@@ -126,11 +126,20 @@ pub(crate) fn message(mut body: Stream) -> Option<String> {
 }
 
 fn words(bytes: &[u8]) -> Option<String> {
-    let envelope: Envelope = serde_json::from_slice(bytes).ok()?;
-    let first = envelope.errors.into_iter().next()?;
-    let text = first.message.filter(|m| !m.is_empty()).or(first.code)?;
+    let text = match serde_json::from_slice::<Envelope>(bytes) {
+        Ok(envelope) => {
+            let first = envelope.errors.into_iter().next()?;
+            first.message.filter(|m| !m.is_empty()).or(first.code)?
+        }
+        // Web servers and proxies answer in plain words; a page of HTML says nothing on a terminal.
+        Err(_) => std::str::from_utf8(bytes).ok().map(str::trim).filter(|t| is_sentence(t))?.to_owned(),
+    };
     // Untrusted, and on its way to a terminal.
     Some(text.chars().take(MESSAGE_SHOWN).flat_map(char::escape_debug).collect())
+}
+
+fn is_sentence(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MESSAGE_SHOWN && !text.contains(['<', '{', '\n'])
 }
 
 #[cfg(test)]
@@ -148,6 +157,11 @@ mod tests {
             (r#"{"errors":[{"message":"a\u001b[2Jb\nc"}]}"#, Some("a\\u{1b}[2Jb\\nc")),
             (r#"{"errors":[]}"#, None),
             ("<html>", None),
+            ("two\nlines", None),
+            (
+                "Client sent an HTTP request to an HTTPS server.\n",
+                Some("Client sent an HTTP request to an HTTPS server."),
+            ),
         ];
         for (body, expected) in table {
             assert_eq!(words(body.as_bytes()).as_deref(), expected, "{body}");
