@@ -45,13 +45,21 @@ impl Store {
         self.has_blob(&image.digest)?.ok_or(Error::NoBlob(image.digest))?;
         let _lock = self.lock_index()?;
         let mut index = self.read_index()?.unwrap_or_else(empty);
-        self.heal(&mut index)?;
+        let healed = self.heal(&mut index)?;
         let mut named = image.clone();
         named.annotations.insert(REF_NAME.into(), reference.into());
+        let entry = serde_json::to_value(&named).map_err(|e| Error::document("index.json", e))?;
+        let ours = self.read_ref(&ref_path(reference))?;
+        if !healed
+            && ours.is_some_and(|tag| tag.reference == reference && tag.descriptor == *image)
+            && manifests(&mut index)?.contains(&entry)
+        {
+            // Both copies say so already: a repeated pull writes and syncs nothing.
+            return Ok(());
+        }
         let tag = Tag { reference: reference.into(), descriptor: image.clone() };
         let json = serde_json::to_vec(&tag).map_err(|e| Error::document("refs", e))?;
         files::replace(self.dir(), &ref_path(reference), &json, Durable::Yes)?;
-        let entry = serde_json::to_value(&named).map_err(|e| Error::document("index.json", e))?;
         let manifests = manifests(&mut index)?;
         match manifests.iter().position(|entry| name_of(entry) == Some(reference)) {
             Some(at) => manifests[at] = entry,
