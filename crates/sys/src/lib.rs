@@ -10,6 +10,7 @@
 //!
 //! Deliberately not here: policy. What to mount, which capabilities to keep, what a layer means is decided above.
 
+pub mod binary;
 mod error;
 pub mod lock;
 pub mod mount;

@@ -11,5 +11,7 @@ mod streams;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Where that is not allowed, a container has no more right to the file than the caller has.
+    let _ = sys::binary::run_from_read_only(c"oci-spawn");
     cli::run(args::TOOL, run::run)
 }

@@ -477,6 +477,36 @@ fn signals_become_the_stop_signal_and_kill_9_takes_the_container_along() {
 }
 
 #[test]
+fn the_tools_own_file_cannot_be_written_through_its_process() {
+    let Some(world) = World::new() else { return };
+    let container = world.plain("a");
+    // A copy, as the file is busy while another test runs it.
+    let copy = world.dir.path().join("copy");
+    fs::copy(env!("CARGO_BIN_EXE_oci-spawn"), &copy).expect("copy");
+    let mut command = Command::new(&copy);
+    command.env("OCIPIPE_STORE", world.store.path()).args(["--", "sleep", "100"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("the tool");
+    child.stdin.take().expect("piped").write_all(&line(&container)).expect("write");
+    wait_for(&container, Status::Running);
+    let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).expect("read");
+    let held = fs::File::open(format!("/proc/{}/exe", child.id())).expect("open");
+    child.kill().expect("kill");
+    wait(child);
+    wait_for(&container, Status::Stopped);
+    // The attack is to hold the file while it runs and to write once it is not busy any more.
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+    let mut refused = std::io::ErrorKind::ExecutableFileBusy;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while refused == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        let opened = fs::OpenOptions::new().write(true).open(&again);
+        refused = opened.expect_err("never writable").kind();
+    }
+    assert_eq!(refused, std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(name.trim(), "oci-spawn");
+}
+
+#[test]
 fn a_terminal_is_the_containers_own() {
     let Some(world) = World::new() else { return };
     if Command::new("script").arg("--version").output().is_err() {
