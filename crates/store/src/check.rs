@@ -1,10 +1,20 @@
 //! Whether all that stands in the store is whole.
 
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use descriptor::{Digest, Hasher};
 use sys::Call;
 
 use crate::files::About;
-use crate::{Document, Error, Result, Store, files, names, staging};
+use crate::{Container, Document, Error, Form, Result, Store, files, names, staging};
+
+/// How many bytes are read at once.
+const BUFFER: usize = 256 << 10;
+/// Long enough for a process to lock what it just made.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -47,15 +57,33 @@ impl Store {
     }
 
     fn check_blobs(&self, report: &mut Report) -> Result<()> {
-        for name in files::names_in(self.dir(), "blobs/sha256")? {
+        let names = files::names_in(self.dir(), "blobs/sha256")?;
+        let next = AtomicUsize::new(0);
+        let judged = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let read = Digest::from_hex(name).map(|digest| self.check_blob(&digest));
+                judged.lock().unwrap_or_else(PoisonError::into_inner).push((name, read));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(work);
+            }
+        });
+        let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        judged.sort_by_key(|(name, _)| *name);
+        for (name, read) in judged {
             let path = format!("blobs/sha256/{name}");
-            let Ok(digest) = Digest::from_hex(&name) else {
-                report.wrong(path, "its name is no sha256");
-                continue;
-            };
-            if let Some(size) = report.judge(&path, self.check_blob(&digest)) {
-                report.blobs += 1;
-                report.bytes += size;
+            match read {
+                Ok(Ok(size)) => {
+                    report.blobs += 1;
+                    report.bytes += size;
+                }
+                // Pruned since the list was read.
+                Ok(Err(Error::NoBlob(_))) => {}
+                Ok(Err(e)) => report.wrong(path, e),
+                Err(e) => report.wrong(path, e),
             }
         }
         Ok(())
@@ -63,9 +91,17 @@ impl Store {
 
     fn check_blob(&self, digest: &Digest) -> Result<u64> {
         let mut blob = self.open_blob(digest)?;
-        let mut hasher = Hasher::new();
-        let copied = std::io::copy(&mut blob.file, &mut hasher);
-        let size = copied.call("read", String::new).about(digest.to_string())?;
+        let (mut hasher, mut size) = (Hasher::new(), 0);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match blob.file.read(&mut buffer).call("read", String::new).about(digest.to_string())? {
+                0 => break,
+                count => {
+                    hasher.update(&buffer[..count]);
+                    size += count as u64;
+                }
+            }
+        }
         match hasher.finish() {
             got if got == *digest => Ok(size),
             got => Err(Error::WrongDigest { wanted: *digest, got }),
@@ -84,7 +120,7 @@ impl Store {
         for lost in self.lost_tags()? {
             report.note(lost, "lost from index.json by another program; the next tag brings it back");
         }
-        for root in roots {
+        for (_, root) in roots {
             let what = format!("image {}", root.digest);
             if let Some((document, _)) =
                 report.judge(&what, self.document(&root.digest, Some(&root.media_type)))
@@ -150,7 +186,7 @@ impl Store {
     fn check_staging(&self, report: &mut Report) -> Result<()> {
         for key in staging::keys(self)? {
             let path = format!("staging/{key}");
-            match staging::is_dead(self, &key)? {
+            match self.stays_dead(&key)? {
                 true => report.wrong(path, "left half-made by a process that died, and not removable"),
                 false => report.note(path, "is being made"),
             }
@@ -158,7 +194,18 @@ impl Store {
         Ok(())
     }
 
+    /// Looks twice: between its creation and its lock a living process's file looks like a dead one's.
+    fn stays_dead(&self, key: &str) -> Result<bool> {
+        if !staging::is_dead(self, key)? {
+            return Ok(false);
+        }
+        std::thread::sleep(SECOND_LOOK);
+        staging::is_dead(self, key)
+    }
+
     fn check_containers(&self, report: &mut Report) -> Result<()> {
+        // Nothing is created or removed meanwhile.
+        let _names = self.lock_names()?;
         let named = self.names()?;
         for name in files::names_in(self.dir(), "names")? {
             if name.starts_with('.') {
@@ -181,6 +228,17 @@ impl Store {
                 report.wrong(path, "a container without a name");
             } else if let Some(container) = report.judge(&path, self.container(&id)) {
                 report.judge(&path, container.line());
+                self.check_stack(report, &path, &container)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stack(&self, report: &mut Report, path: &str, container: &Container) -> Result<()> {
+        let Ok(doc) = container.create() else { return Ok(()) };
+        for diff_id in &doc.diff_ids {
+            if self.layer(Form::Identity, diff_id).is_ok_and(|tree| tree.is_none()) {
+                report.wrong(path, format!("its layer {diff_id} is gone"));
             }
         }
         Ok(())

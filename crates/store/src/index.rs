@@ -104,34 +104,30 @@ impl Store {
             .map(|tag| tag.descriptor))
     }
 
-    /// All names with their images, in order; a foreign entry without a name is left out.
+    /// All names with their images, in order.
     ///
     /// # Errors
     /// As [`Store::resolve`].
     pub fn references(&self) -> Result<Vec<(String, Descriptor)>> {
+        let all = self.roots()?.into_iter();
+        Ok(all.filter_map(|(name, image)| name.map(|name| (name, image))).collect())
+    }
+
+    /// All images index.json leads to, in the order of their names; other programs write entries without one.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn roots(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
         let mut index = self.read_index()?.unwrap_or_else(empty);
         self.heal(&mut index)?;
-        let mut all = Vec::new();
-        for entry in manifests(&mut index)?.iter() {
-            if let Some(name) = name_of(entry) {
-                all.push((name.to_string(), descriptor_of(entry)?));
-            }
-        }
+        let entries = manifests(&mut index)?.iter();
+        let named = entries.map(|entry| Ok((name_of(entry).map(str::to_string), descriptor_of(entry)?)));
+        let mut all = named.collect::<Result<Vec<_>>>()?;
         all.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(all)
     }
 
-    /// All images index.json leads to, named or not.
-    ///
-    /// # Errors
-    /// As [`Store::resolve`].
-    pub fn roots(&self) -> Result<Vec<Descriptor>> {
-        let mut index = self.read_index()?.unwrap_or_else(empty);
-        self.heal(&mut index)?;
-        manifests(&mut index)?.iter().map(descriptor_of).collect()
-    }
-
-    /// The healed file under its lock, for `--repair` and after a foreign writer.
+    /// The names that refs/ knows and index.json lost.
     pub(crate) fn lost_tags(&self) -> Result<Vec<String>> {
         let Some(mut index) = self.read_index()? else { return Ok(Vec::new()) };
         let tags = self.read_refs()?;

@@ -104,6 +104,8 @@ impl Store {
 
     /// Asks for the right to make a layer's tree, waiting for another maker.
     ///
+    /// Who claims several does so in the order of their digests, or two callers wait for each other for ever.
+    ///
     /// # Errors
     /// As [`Store::layer`].
     pub fn claim_layer(&self, form: Form, diff_id: &Digest) -> Result<Claim> {

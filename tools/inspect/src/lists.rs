@@ -8,10 +8,10 @@ use store::{Document, Store};
 use crate::output::{self, short};
 use crate::{container, find, survey};
 
-/// Shows all images that have a name.
+/// Shows all images of index.json, those without a name first.
 pub(crate) fn images(store: &Store, stage: &Stage) -> Result<(), Failure> {
-    let named = store.references().during(|| "images".into())?;
-    let lines = named.into_iter().map(|(name, image)| find::line(store, image, Some(name)));
+    let all = store.roots().during(|| "images".into())?;
+    let lines = all.into_iter().map(|(name, image)| find::line(store, image, name));
     if !output::to_a_person() {
         return lines.map(Line::Image).try_for_each(|line| stage.emit(&line));
     }

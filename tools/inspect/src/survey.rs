@@ -14,7 +14,7 @@ pub(crate) struct Known {
 /// Every image that index.json leads to. What is damaged is `--check`'s to report.
 pub(crate) fn images(store: &Store) -> Result<Vec<Known>, Failure> {
     let mut all = Vec::new();
-    for root in store.roots().during(|| "index.json".into())? {
+    for (_, root) in store.roots().during(|| "index.json".into())? {
         match store.document(&root.digest, Some(&root.media_type)) {
             Ok((Document::Manifest(manifest), _)) => all.push(Known { digest: root.digest, manifest }),
             Ok((Document::Index(index), _)) => {
