@@ -2,6 +2,10 @@
 //!
 //! Applied one over the other, a layer leaves a directory that it does not name as it was; in a stack of trees the implied
 //! one would show instead, with attributes of nobody's choosing. A topmost tree of directories gives them what they had.
+//!
+//! Two more things the kernel leaves to it (Linux 6.18, fs/overlayfs): whiteouts in a directory that a single layer has
+//! are listed by readdir though nothing can be found under their names, until another layer has the directory too; and an
+//! opaque root hides nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -14,6 +18,7 @@ use rustix::io::Errno;
 use sys::{Call, Root};
 
 use crate::error::{Result, escaped};
+use crate::limits::XATTR_VALUE_BYTES;
 use crate::name::is_content_xattr;
 use crate::tar::Time;
 use crate::tree::{Attributes, set_attributes};
@@ -25,6 +30,8 @@ pub struct LayerView<'a> {
     pub root: Root,
     /// Its implied directories, sorted, as [`crate::Unpacked`] has them.
     pub implied: &'a [Vec<u8>],
+    /// Its directories with whiteouts, as [`crate::Unpacked`] has them.
+    pub masking: &'a [Vec<u8>],
 }
 
 /// What a layer has at a path.
@@ -44,6 +51,8 @@ struct Merged {
     layer: Option<usize>,
     /// True where the stack of trees shows an implied one instead.
     wrong: bool,
+    /// True where a single layer makes it up, so that the kernel lists its whiteouts.
+    lone: bool,
 }
 
 struct Stack<'a> {
@@ -67,6 +76,12 @@ pub fn fixes(layers: &[LayerView<'_>], dest: &Root) -> Result<()> {
             wanted.extend(with_ancestors(path));
         }
     }
+    for path in layers.iter().flat_map(|layer| layer.masking) {
+        if stack.merged(path)?.is_some_and(|merged| merged.lone) {
+            wanted.extend(with_ancestors(path));
+        }
+    }
+    hide_below_opaque_root(layers, dest)?;
     for path in wanted.iter().filter(|path| !path.is_empty()) {
         let parent = dest.parent(OsStr::from_bytes(path))?;
         rustix::fs::mkdirat(&parent.dir, &*parent.name, Mode::RWXU).call("mkdirat", || escaped(path))?;
@@ -86,24 +101,30 @@ pub fn fixes(layers: &[LayerView<'_>], dest: &Root) -> Result<()> {
 impl Stack<'_> {
     /// The directory that all layers together have at `path`; none where they have none.
     fn merged(&mut self, path: &[u8]) -> Result<Option<Merged>> {
-        let mut implied = false;
+        let mut merged: Option<Merged> = None;
+        let mut settled = false;
         for layer in 0..self.layers.len() {
-            match self.look(layer, path)? {
-                Found::Dir { hidden, .. } => {
-                    if self.layers[layer].implied.binary_search_by(|have| have.as_slice().cmp(path)).is_err()
-                    {
-                        return Ok(Some(Merged { layer: Some(layer), wrong: implied }));
-                    }
-                    implied = true;
-                    if hidden {
-                        break;
-                    }
-                }
-                Found::Nothing { hidden: false } => {}
+            let (hides, hidden) = match self.look(layer, path)? {
+                Found::Dir { hides, hidden } => (hides, hidden),
+                Found::Nothing { hidden: false } => continue,
                 Found::Other | Found::Nothing { hidden: true } => break,
+            };
+            let named =
+                self.layers[layer].implied.binary_search_by(|have| have.as_slice().cmp(path)).is_err();
+            let first = merged.is_none();
+            let merged = merged.get_or_insert(Merged { layer: None, wrong: false, lone: true });
+            merged.lone &= first;
+            if named && !settled {
+                settled = true;
+                merged.layer = Some(layer);
+                merged.wrong = !first;
+            }
+            // A mark of its own hides what is in the lower ones, not what they say about itself.
+            if hidden || (hides && settled) {
+                break;
             }
         }
-        Ok(implied.then_some(Merged { layer: None, wrong: false }))
+        Ok(merged)
     }
 
     fn look(&mut self, layer: usize, path: &[u8]) -> Result<Found> {
@@ -155,20 +176,60 @@ fn read_attributes(root: &Root, path: &[u8]) -> Result<Attributes> {
     Ok(Attributes { mode, uid, gid, mtime, xattrs: read_xattrs(&fd).call("fgetxattr", || escaped(path))? })
 }
 
-/// All xattrs but the marks; sizes are asked first, as nobody changes a layer's tree.
+/// All xattrs but the marks.
 fn read_xattrs(fd: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut list = vec![0; rustix::fs::flistxattr(fd, &mut [0u8; 0][..])?];
-    if list.is_empty() {
-        return Ok(Vec::new());
-    }
-    let length = rustix::fs::flistxattr(fd, &mut list[..])?;
+    // As large as the kernel lets lists and values be (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+    let mut list = vec![0; XATTR_VALUE_BYTES];
+    let length = match rustix::fs::flistxattr(fd, &mut list[..]) {
+        Err(Errno::NOTSUP) => 0,
+        other => other?,
+    };
     let names = list[..length].split(|&b| b == 0).filter(|name| !name.is_empty() && is_content_xattr(name));
     let mut xattrs = Vec::new();
     for name in names {
-        let mut value = vec![0; rustix::fs::fgetxattr(fd, name, &mut [0u8; 0][..])?];
-        let length = if value.is_empty() { 0 } else { rustix::fs::fgetxattr(fd, name, &mut value[..])? };
+        let mut value = vec![0; XATTR_VALUE_BYTES];
+        let length = rustix::fs::fgetxattr(fd, name, &mut value[..])?;
         value.truncate(length);
         xattrs.push((name.to_vec(), value));
     }
     Ok(xattrs)
+}
+
+/// Whiteouts for what is only below a layer with an opaque root.
+fn hide_below_opaque_root(layers: &[LayerView<'_>], dest: &Root) -> Result<()> {
+    let Some(opaque) = first_opaque(layers)? else { return Ok(()) };
+    let mut kept = BTreeSet::new();
+    for layer in &layers[..=opaque] {
+        kept.extend(names(&layer.root)?);
+    }
+    let mut hidden = BTreeSet::new();
+    for layer in &layers[opaque + 1..] {
+        hidden.extend(names(&layer.root)?);
+    }
+    for name in hidden.difference(&kept) {
+        marks::make_whiteout(dest, OsStr::from_bytes(name))?;
+    }
+    Ok(())
+}
+
+fn first_opaque(layers: &[LayerView<'_>]) -> Result<Option<usize>> {
+    for (at, layer) in layers.iter().enumerate() {
+        if marks::is_opaque(&layer.root)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+fn names(root: &Root) -> Result<Vec<Vec<u8>>> {
+    let list = rustix::fs::Dir::read_from(root).call("getdents64", || "a layer's root".into())?;
+    let mut names = Vec::new();
+    for entry in list {
+        let entry = entry.call("getdents64", || "a layer's root".into())?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
 }

@@ -31,6 +31,8 @@ pub struct Unpacked {
     pub bytes: u64,
     /// Directories that no member named, sorted; the empty path is the root. Always empty in a flat tree.
     pub implied: Vec<Vec<u8>>,
+    /// Directories that hold whiteouts, sorted. Always empty in a flat tree.
+    pub masking: Vec<Vec<u8>>,
 }
 
 /// Writes one layer alone as a tree in overlayfs form into `dest`, an empty directory that nobody else writes to.
@@ -43,6 +45,7 @@ pub fn unpack(input: impl Read, encoding: Encoding, dest: &Root, options: &Optio
     let mut tree = Tree::new(dest, Form::Overlay)?;
     let mut unpacked = apply(&mut tree, input, encoding, options)?;
     unpacked.implied = tree.implied();
+    unpacked.masking = tree.masking();
     tree.finish()?;
     Ok(unpacked)
 }
@@ -96,7 +99,7 @@ fn apply(tree: &mut Tree<'_>, input: impl Read, encoding: Encoding, options: &Op
     let Some(diff_id) = decoded else {
         return Err(Error::Archive { offset: 0, why: "was not read to its end" });
     };
-    Ok(Unpacked { diff_id, entries, bytes, implied: Vec::new() })
+    Ok(Unpacked { diff_id, entries, bytes, implied: Vec::new(), masking: Vec::new() })
 }
 
 /// Applies all members, then reads what follows the archive's end, which counts for the digests and for nothing else.

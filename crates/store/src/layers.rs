@@ -36,6 +36,9 @@ pub struct LayerMeta {
     /// The directories that its tar does not name, relative to the root, in order; not always UTF-8.
     #[serde(serialize_with = "escape_all", deserialize_with = "unescape_all")]
     pub implied: Vec<Vec<u8>>,
+    /// The directories that hold whiteouts, in the same form.
+    #[serde(default, serialize_with = "escape_all", deserialize_with = "unescape_all")]
+    pub masking: Vec<Vec<u8>>,
 }
 
 /// A tree that is there, whole.

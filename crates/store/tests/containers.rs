@@ -20,7 +20,13 @@ fn make(store: &Store, name: &str) -> store::Container {
 }
 
 fn meta(diff_id: Digest) -> LayerMeta {
-    LayerMeta { diff_id, entries: 1, bytes: 2, implied: vec![b"usr".to_vec(), vec![b'%', 0xff, b' ']] }
+    LayerMeta {
+        diff_id,
+        entries: 1,
+        bytes: 2,
+        implied: vec![b"usr".to_vec(), vec![b'%', 0xff, b' ']],
+        masking: Vec::new(),
+    }
 }
 
 fn entries(dir: &Path, name: &str) -> usize {

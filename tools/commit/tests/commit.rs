@@ -66,6 +66,7 @@ impl World {
                 entries: done.entries,
                 bytes: done.bytes,
                 implied: done.implied,
+                masking: done.masking,
             };
             draft.publish(&self.store, meta).expect("publish");
         }

@@ -58,7 +58,7 @@ impl World {
             .expect("write");
             // Passed through by everybody, read by nobody but root.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).expect("chmod");
-            let meta = LayerMeta { diff_id, entries: 1, bytes: 1, implied: Vec::new() };
+            let meta = LayerMeta { diff_id, entries: 1, bytes: 1, implied: Vec::new(), masking: Vec::new() };
             draft.publish(&self.store, meta).expect("publish");
         }
         let layer = self.store.layer(Form::Identity, &diff_id).expect("layer").expect("there");

@@ -39,8 +39,8 @@ pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image) -> Result<(), 
         let Some(done) = unpacked.get(&diff_id) else {
             return Err(Failure::new(Exit::Other, format!("layer {diff_id}"), "was not unpacked"));
         };
-        let Unpacked { entries, bytes, implied, .. } = done.clone();
-        drafts.push((draft, LayerMeta { diff_id, entries, bytes, implied }));
+        let Unpacked { entries, bytes, implied, masking, .. } = done.clone();
+        drafts.push((draft, LayerMeta { diff_id, entries, bytes, implied, masking }));
     }
     drafts.extend(fixes);
     store.publish_layers(drafts).during(|| "publishing the layers".into())?;
@@ -158,15 +158,23 @@ fn fixes(
     let mut views = Vec::with_capacity(image.diff_ids.len());
     for diff_id in image.diff_ids.iter().rev() {
         let view = match (stack.present.get(diff_id), stack.drafts.get(diff_id), unpacked.get(diff_id)) {
-            (Some(tree), ..) => LayerView { root: tree.root().during(what)?, implied: &tree.meta().implied },
+            (Some(tree), ..) => {
+                let LayerMeta { implied, masking, .. } = tree.meta();
+                LayerView { root: tree.root().during(what)?, implied, masking }
+            }
             (_, Some(draft), Some(done)) => {
                 let root = draft.root().try_clone().map_err(layer::Error::from).during(what)?;
-                LayerView { root, implied: &done.implied }
+                LayerView { root, implied: &done.implied, masking: &done.masking }
             }
             _ => return Err(Failure::new(Exit::Other, what(), format!("layer {diff_id} is missing"))),
         };
         views.push(view);
     }
     layer::fixes(&views, draft.root()).during(what)?;
-    Ok(Some((draft, LayerMeta { diff_id: chain_id, entries: 0, bytes: 0, implied: Vec::new() })))
+    Ok(Some((draft, none_of(chain_id))))
+}
+
+/// The description of fixes: they are of a chain and hold nothing of their own.
+fn none_of(chain_id: Digest) -> LayerMeta {
+    LayerMeta { diff_id: chain_id, entries: 0, bytes: 0, implied: Vec::new(), masking: Vec::new() }
 }

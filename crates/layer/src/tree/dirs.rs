@@ -61,6 +61,8 @@ pub(crate) struct Dir {
     pub(crate) opaque: bool,
     /// Made where the same layer had something else: what lower layers have of that name is gone for good.
     pub(crate) fresh: bool,
+    /// A whiteout was made in it (overlay form).
+    pub(crate) masking: bool,
 }
 
 /// All directories, by id and by inode number.
@@ -83,6 +85,7 @@ impl Dirs {
             touched_in: 0,
             opaque: false,
             fresh: false,
+            masking: false,
         };
         Ok(Self { dirs: vec![Some(root)], by_inode: HashMap::from([(inode, ROOT)]) })
     }
@@ -103,6 +106,7 @@ impl Dirs {
             touched_in: layer,
             opaque: false,
             fresh: false,
+            masking: false,
         }));
         self.by_inode.insert(inode, id);
         Some(id)

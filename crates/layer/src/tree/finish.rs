@@ -7,7 +7,7 @@ use overlay::marks;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use sys::Call;
 
-use super::dirs::{Attributes, DirId, ROOT};
+use super::dirs::{Attributes, Dir, DirId, ROOT};
 use super::place::{set_xattr, times};
 use super::{Form, Tree, remove};
 use crate::error::{Error, Result};
@@ -51,8 +51,17 @@ impl Tree<'_> {
     ///
     /// A directory made anew where the layer had taken another one away is none of them: nothing below matters to it.
     pub(crate) fn implied(&self) -> Vec<Vec<u8>> {
-        let implied = self.dirs.iter().filter(|(_, dir)| dir.attributes.is_none() && !dir.fresh);
-        let mut paths: Vec<_> = implied.map(|(id, _)| self.dirs.path(id)).collect();
+        self.paths(|dir| dir.attributes.is_none() && !dir.fresh)
+    }
+
+    /// The paths of directories that whiteouts were made in.
+    pub(crate) fn masking(&self) -> Vec<Vec<u8>> {
+        self.paths(|dir| dir.masking)
+    }
+
+    fn paths(&self, wanted: impl Fn(&Dir) -> bool) -> Vec<Vec<u8>> {
+        let dirs = self.dirs.iter().filter(|(_, dir)| wanted(dir));
+        let mut paths: Vec<_> = dirs.map(|(id, _)| self.dirs.path(id)).collect();
         paths.sort_unstable();
         paths
     }
@@ -63,7 +72,10 @@ impl Tree<'_> {
         let attributes = dir.attributes.as_deref().unwrap_or(&implied);
         let own = self.own.certain && (attributes.uid, attributes.gid) == (self.own.uid, self.own.gid);
         set_attributes(fd, attributes, own && id != ROOT, || self.dirs.path(id))?;
-        if dir.opaque && self.form == Form::Overlay {
+        // The kernel stacks the roots of all layers whatever they say: what an opaque root hides is hidden one level below,
+        // and by the stack's fixes.
+        let by_root = dir.parent == ROOT && self.dirs.get(ROOT).opaque;
+        if (dir.opaque || by_root) && self.form == Form::Overlay {
             marks::make_opaque(fd)?;
         }
         Ok(())

@@ -184,7 +184,10 @@ impl<'r> Layer<'_, 'r> {
     fn whiteout(&mut self, at: &At, name: &[u8]) -> sys::Result<()> {
         self.remove(at, name)?;
         match self.tree.form {
-            Form::Overlay => marks::make_whiteout(&at.fd, OsStr::from_bytes(name)),
+            Form::Overlay => {
+                self.tree.dirs.get_mut(at.id).masking = true;
+                marks::make_whiteout(&at.fd, OsStr::from_bytes(name))
+            }
             Form::Flat => Ok(()),
         }
     }
