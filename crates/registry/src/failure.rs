@@ -90,12 +90,14 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in causes(error) {
         let text = cause.to_string();
+        // Addresses may be signed.
+        let text = text.split(" for url (").next().unwrap_or_default().to_owned();
         let empty = EMPTY_WORDS.iter().any(|words| text.starts_with(words));
         if !empty && parts.last().is_none_or(|last| !last.contains(&text)) {
             parts.push(text);
         }
     }
-    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
+    if parts.is_empty() { "the request failed".to_owned() } else { parts.join(": ") }
 }
 
 #[derive(Deserialize)]
