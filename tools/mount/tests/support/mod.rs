@@ -42,7 +42,7 @@ impl Fixture {
         let copied = Command::new("cp").arg("-a").arg(inside.join(".")).arg(fd_path(draft.root())).status();
         assert!(copied.expect("cp").success());
         std::fs::remove_dir_all(&inside).expect("rm");
-        let meta = LayerMeta { diff_id, entries: 1, bytes: 1, implied: Vec::new() };
+        let meta = LayerMeta { diff_id, entries: 1, bytes: 1, implied: Vec::new(), masking: Vec::new() };
         draft.publish(&self.store, meta).expect("publish");
         self.line(&image.config, &[diff_id])
     }
