@@ -50,7 +50,10 @@ fn fixture() -> Fixture {
         panic!("present")
     };
     draft
-        .publish(&store, LayerMeta { diff_id, entries: 3, bytes: 5, implied: vec![b"usr".to_vec()] })
+        .publish(
+            &store,
+            LayerMeta { diff_id, entries: 3, bytes: 5, implied: vec![b"usr".to_vec()], masking: Vec::new() },
+        )
         .expect("publish");
     let doc = CreateDoc { name: "web".into(), image: Some(image.digest), ..CreateDoc::default() };
     store.draft_container(&doc).expect("draft").publish().expect("publish");
