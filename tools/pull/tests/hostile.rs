@@ -13,7 +13,7 @@ use std::path::Path;
 use support::{answer, assert_nothing_published, image, read};
 use testkit::http::{Response, Server};
 use testkit::image::{MANIFEST, blob};
-use testkit::{Image, Outcome, Packing, Registry, World, Written, needs, tar};
+use testkit::{Image, Outcome, Packing, Registry, World, needs, tar};
 
 #[test]
 fn a_blob_with_one_bit_flipped_is_a_content_error_and_publishes_nothing() {
