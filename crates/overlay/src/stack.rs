@@ -2,6 +2,9 @@
 //!
 //! Always with `userxattr` (Linux 5.11), so root and rootless read the same marks, and with `redirect_dir=nofollow`
 //! and `metacopy=off`, so that no mark a layer might carry points anywhere. Documentation/filesystems/overlayfs.rst.
+//!
+//! Always `nodev`: a device node in a layer, or one that a container makes, opens nothing of the host. The devices a
+//! container may use lie on its own `/dev`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -82,7 +85,7 @@ impl Stack {
         for (key, value) in OPTIONS {
             context.set(key, value)?;
         }
-        context.mount(MountAttrFlags::empty())
+        context.mount(MountAttrFlags::MOUNT_ATTR_NODEV)
     }
 
     /// Mounts the stack by `mount(2)`, for kernels before 6.5, whose `fsconfig(2)` takes 256 bytes a value.
@@ -108,7 +111,7 @@ impl Stack {
         let options =
             std::ffi::CString::new(options).map_err(|_| Error::Plan("a NUL byte in a path".into()))?;
         let target = format!("/proc/self/fd/{}/{place}", parent.as_raw_fd());
-        let mounted = rustix::mount::mount("overlay", &*target, "overlay", MountFlags::empty(), &*options);
+        let mounted = rustix::mount::mount("overlay", &*target, "overlay", MountFlags::NODEV, &*options);
         mounted
             .call("mount", || format!("overlay, {} lowers", self.lowers.len()))
             .about("mounting an overlay")?;
@@ -206,6 +209,24 @@ mod tests {
             assert!(temporary.path().join("upper").join(&name).exists());
             assert!(!temporary.path().join("at").join(&name).exists(), "nothing stays attached");
         }
+    }
+
+    #[test]
+    fn a_device_node_in_a_layer_opens_nothing() {
+        if !privileged() {
+            return;
+        }
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = Root::open_ambient(temporary.path()).expect("open");
+        let lowers = vec![lower(temporary.path(), "layer", "file")];
+        let (character, null) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
+        rustix::fs::mknodat(&lowers[0], "null", character, Mode::RWXU, null).expect("mknod");
+        rustix::fs::openat(&lowers[0], "null", OFlags::RDONLY, Mode::empty())
+            .expect("the layer itself allows it");
+        let stack = Stack { lowers, writable: Some(writable(&dir)) };
+        let view = Root::from_fd(stack.mount().expect("mount"));
+        let refused = view.open("null", OFlags::RDONLY, Mode::empty()).expect_err("nodev");
+        assert_eq!(refused.errno, Errno::ACCESS);
     }
 
     #[test]
