@@ -102,7 +102,7 @@ impl Stack<'_> {
     /// The directory that all layers together have at `path`; none where they have none.
     fn merged(&mut self, path: &[u8]) -> Result<Option<Merged>> {
         let mut merged: Option<Merged> = None;
-        let mut settled = false;
+        let (mut settled, mut closed) = (false, false);
         for layer in 0..self.layers.len() {
             let (hides, hidden) = match self.look(layer, path)? {
                 Found::Dir { hides, hidden } => (hides, hidden),
@@ -113,7 +113,8 @@ impl Stack<'_> {
                 self.layers[layer].implied.binary_search_by(|have| have.as_slice().cmp(path)).is_err();
             let first = merged.is_none();
             let merged = merged.get_or_insert(Merged { layer: None, wrong: false, lone: true });
-            merged.lone &= first;
+            merged.lone &= first || closed;
+            closed |= hides;
             if named && !settled {
                 settled = true;
                 merged.layer = Some(layer);

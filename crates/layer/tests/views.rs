@@ -176,6 +176,14 @@ fn a_device_0_0_is_a_whiteout_in_every_form() {
     assert!(!flat.join("plain").exists() && flat.join("n").exists());
 }
 
+#[test]
+fn whiteouts_in_a_directory_of_one_layer_are_not_listed() {
+    compare(&[vec![file("a/b/c", "x"), whiteout("a/b/c")]]);
+    compare(&[vec![file("a/b/c", "x"), whiteout("a/b/c"), opaque("a/b")]]);
+    compare(&[vec![file("a/b/c", "x")], vec![opaque("a/b"), whiteout("a/b/n")]]);
+    compare(&[vec![whiteout("a/x")], vec![opaque("a")], vec![whiteout("a/n")]]);
+}
+
 /// Members over few names, so that they meet.
 fn member() -> impl Strategy<Value = Member> {
     let name =

@@ -48,7 +48,7 @@ fn live(dir: &Path) {
     store.tag("app:1", &Descriptor::of(media::OCI_MANIFEST, manifest.as_bytes())).expect("tag");
     let id = Digest::of(b"layer");
     if let Claim::Mine(draft) = store.claim_layer(Form::Identity, &id).expect("claim") {
-        let meta = LayerMeta { diff_id: id, entries: 0, bytes: 0, implied: Vec::new() };
+        let meta = LayerMeta { diff_id: id, entries: 0, bytes: 0, implied: Vec::new(), masking: Vec::new() };
         draft.publish(&store, meta).expect("publish");
     }
     if let Ok(old) = store.container("web") {
