@@ -167,6 +167,61 @@ fn bad_input_makes_nothing() {
 }
 
 #[test]
+fn a_layer_that_an_image_has_twice_is_stacked_once() {
+    if !privileged() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let first: Value = serde_json::from_str(&small(&fixture)).expect("JSON");
+    let layer: descriptor::Digest =
+        first["chainID"].as_str().and_then(|id| id.parse().ok()).expect("a diffID");
+    let rootfs = fixture.line(&json!({"Cmd": ["/bin/sh"]}), &[layer, layer, layer]);
+    let line = fixture.run(MOUNT, &[], &rootfs).line();
+    assert!(path(&line, "rootfs").join("bin/busybox").exists());
+}
+
+#[test]
+fn without_the_privilege_to_mount_the_missing_capability_is_named() {
+    if !privileged() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let rootfs = small(&fixture);
+    std::fs::write(fixture.dir.path().join("line"), &rootfs).expect("write");
+    let script = format!(
+        "setpriv --bounding-set -sys_admin --inh-caps -sys_admin {MOUNT} --store {} < {}",
+        fixture.store.path().display(),
+        fixture.dir.path().join("line").display()
+    );
+    let ran: support::Ran = Command::new("sh").args(["-c", &script]).output().expect("sh").into();
+    assert!(ran.stderr.contains("CAP_SYS_ADMIN") && ran.stderr.contains("hint"), "{ran:?}");
+    assert_eq!(ran.code, 7);
+    assert!(fixture.containers().is_empty());
+}
+
+#[test]
+fn a_mount_that_would_not_last_is_not_made() {
+    if !privileged() {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::fs::write(fixture.dir.path().join("line"), small(&fixture)).expect("write");
+    let script = |before: &str| {
+        let line = fixture.dir.path().join("line");
+        format!("{before} {MOUNT} --store {} < {}", fixture.store.path().display(), line.display())
+    };
+    let ran =
+        |script: &str| support::Ran::from(Command::new("sh").args(["-c", script]).output().expect("sh"));
+    // Its parent is outside of the namespace.
+    let line = ran(&script("unshare -m")).line();
+    assert_eq!(line["mounted"], false);
+    assert!(!path(&line, "rootfs").join("bin").exists());
+    // Its parent is inside, and stays.
+    let line = ran(&format!("unshare -m sh -c '{}; :'", script(""))).line();
+    assert_eq!(line["mounted"], true);
+}
+
+#[test]
 fn an_error_line_passes_through_in_silence() {
     let fixture = Fixture::new();
     let line = json!({"mediaType": descriptor::media::ERROR, "tool": "oci-pull", "exit": 5, "what": "a", "why": "b"});
