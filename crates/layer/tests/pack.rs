@@ -1,5 +1,7 @@
 //! Trees packed into archives that other programs read: GNU tar, Python's tarfile, the kernel's overlayfs.
 
+mod packing;
+
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -8,42 +10,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use layer::{PackError, PackOptions, Packed, Warning, pack_merged, pack_plain, pack_upper};
-use rustix::fs::{CWD, FileType, Mode, Timestamps, XattrFlags};
+use rustix::fs::{CWD, FileType, Mode, Timestamps};
 use sys::Root;
-use tempfile::TempDir;
 
-fn tree() -> TempDir {
-    tempfile::tempdir().expect("a temporary directory")
-}
-
-fn open(dir: &Path) -> Root {
-    Root::open_ambient(dir).expect("open")
-}
-
-fn mknod(path: &Path, kind: FileType, major: u32, minor: u32) {
-    let device = rustix::fs::makedev(major, minor);
-    rustix::fs::mknodat(CWD, path, kind, Mode::from(0o600), device).expect("mknod");
-}
-
-fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).expect("setxattr");
-}
+use packing::{extracted, listing, mknod, open, packed, set_xattr, tree};
 
 fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
     let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("utimensat");
-}
-
-/// Packs and gives the archive, the count and the warnings.
-fn packed(
-    pack: impl FnOnce(&mut Vec<u8>, &mut dyn FnMut(Warning)) -> Result<Packed, PackError>,
-) -> (Vec<u8>, Packed, Vec<Warning>) {
-    let mut archive = Vec::new();
-    let mut warnings = Vec::new();
-    let told = pack(&mut archive, &mut |warning| warnings.push(warning)).expect("pack");
-    assert_eq!(told.bytes, archive.len() as u64, "the archive's size is told");
-    (archive, told, warnings)
 }
 
 fn plain(dir: &Path) -> (Vec<u8>, Packed, Vec<Warning>) {
@@ -66,59 +41,6 @@ fn python(archive: &[u8], script: &str) -> String {
     let file = dir.path().join("a.tar");
     fs::write(&file, archive).expect("write");
     let out = Command::new("python3").args(["-c", script]).arg(&file).output().expect("python3");
-    assert!(out.status.success(), "python3: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-/// Extracts with GNU tar, keeping everything it can keep.
-fn extracted(archive: &[u8]) -> TempDir {
-    let dir = tree();
-    let file = tree();
-    let file = (file.path().join("a.tar"), file);
-    fs::write(&file.0, archive).expect("write");
-    let tar = Command::new("tar")
-        .args([
-            "--extract",
-            "--numeric-owner",
-            "--warning=no-timestamp",
-            "--same-owner",
-            "--same-permissions",
-            "--xattrs",
-            "--xattrs-include=*",
-        ])
-        .arg("-f")
-        .arg(&file.0)
-        .arg("-C")
-        .arg(dir.path())
-        .output()
-        .expect("tar");
-    assert!(tar.status.success(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
-    assert!(tar.stderr.is_empty(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
-    dir
-}
-
-/// Everything about a tree that a layer holds, one entry a line.
-fn listing(dir: &Path) -> String {
-    let script = r#"
-import os,sys,hashlib,stat
-root=sys.argv[1]; first={}; out=[]
-def one(path,rel):
-    s=os.lstat(path); x={n:os.getxattr(path,n,follow_symlinks=False) for n in os.listxattr(path,follow_symlinks=False)}
-    x={k:v for k,v in x.items() if not k.startswith(('user.overlay.','trusted.overlay.'))}
-    body=''
-    if stat.S_ISREG(s.st_mode): body=hashlib.sha256(open(path,'rb').read()).hexdigest()
-    if stat.S_ISLNK(s.st_mode): body=os.readlink(path)
-    links=first.setdefault((s.st_dev,s.st_ino),rel) if not stat.S_ISDIR(s.st_mode) else ''
-    size=s.st_size if stat.S_ISREG(s.st_mode) else 0
-    out.append(repr((rel,oct(s.st_mode),s.st_uid,s.st_gid,size,s.st_rdev,s.st_mtime_ns,sorted(x.items()),body,links)))
-one(root,'')
-for base,dirs,files in os.walk(root):
-    dirs.sort()
-    for n in sorted(dirs+files):
-        p=os.path.join(base,n); one(p,os.path.relpath(p,root))
-print('\n'.join(sorted(out)))
-"#;
-    let out = Command::new("python3").args(["-c", script]).arg(dir).output().expect("python3");
     assert!(out.status.success(), "python3: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
@@ -311,14 +233,21 @@ fn a_directory_swapped_for_a_symlink_while_packing_never_lets_the_canary_in() {
             }
         });
         let mut seen = [0; 2];
-        for _ in 0..1000 {
+        let mut canaries = 0;
+        let begin = std::time::Instant::now();
+        // A loaded machine may not let the other thread run for long.
+        while seen.iter().any(|&times| times < 100) && begin.elapsed().as_secs() < 60
+            || seen[0] + seen[1] < 1000
+        {
             let mut archive = Vec::new();
             let root = open(dir.path());
-            pack_plain(&root, PackOptions::default(), &mut archive, &mut |_| ()).expect("pack");
-            assert!(!archive.windows(6).any(|w| w == b"CANARY"), "the canary came in");
-            seen[usize::from(archive.windows(7).any(|w| w == b"d/file\0"))] += 1;
+            if pack_plain(&root, PackOptions::default(), &mut archive, &mut |_| ()).is_ok() {
+                canaries += usize::from(archive.windows(6).any(|w| w == b"CANARY"));
+                seen[usize::from(archive.windows(7).any(|w| w == b"d/file\0"))] += 1;
+            }
         }
         done.store(true, Ordering::Relaxed);
+        assert_eq!(canaries, 0, "the canary came in");
         assert!(seen.iter().all(|&times| times > 0), "the swap was never seen: {seen:?}");
     });
 }
