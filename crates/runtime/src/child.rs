@@ -88,8 +88,8 @@ impl<'a> Child<'a> {
             Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
                 .call("setns", || format!("{kind:?}")),
             Action::Propagation(flags) => propagation(flags),
-            Action::Root(source) => {
-                self.root = Some(mounts::root(source)?);
+            Action::Root(source, devices) => {
+                self.root = Some(mounts::root(source, devices)?);
                 Ok(())
             }
             Action::Mount(plan) => {
@@ -101,6 +101,7 @@ impl<'a> Child<'a> {
                 Ok(())
             }
             Action::Devices(nodes) => nodes.iter().try_for_each(|node| devices::make(self.root()?, node)),
+            Action::SealDevices(nodes) => devices::seal(self.root()?, &nodes),
             Action::DeviceLinks => devices::links(self.root()?),
             Action::Null => {
                 self.null = Some(devices::null(self.root()?)?);

@@ -1,10 +1,12 @@
 //! Device nodes: made in the container's own /dev and believed only after `fstat(2)`.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use sys::mount::{Change, Extent, attach, clone_tree, set_attributes};
 use sys::{Call, Error, Result, Root};
 
 use crate::mounts;
@@ -43,6 +45,18 @@ pub(crate) fn make(root: &Root, node: &DeviceNode) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
     rustix::fs::chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
         .call("fchownat", || format!("{path:?}"))
+}
+
+/// Binds each node on itself and then lets no other node of /dev work: one that the container makes opens nothing.
+pub(crate) fn seal(root: &Root, nodes: &[PathBuf]) -> Result<()> {
+    for path in nodes {
+        let node = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let bind = clone_tree(node.as_fd(), Extent::Mount)?;
+        attach(bind.as_fd(), node.as_fd())?;
+    }
+    let dev = root.open("dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    let change = Change { set: MountAttrFlags::MOUNT_ATTR_NODEV, ..Change::default() };
+    set_attributes(dev.as_fd(), Extent::Mount, change)
 }
 
 /// Makes the customary links; the container's /dev is new, so nothing stands in their place.

@@ -21,7 +21,7 @@ const FILE: Mode = Mode::from_raw_mode(0o644);
 const KERNEL_KINDS: &[&str] = &["proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"];
 
 /// Brings the root into this mount namespace as a mount of its own and opens it.
-pub(crate) fn root(source: RootSource) -> Result<Root> {
+pub(crate) fn root(source: RootSource, devices: bool) -> Result<Root> {
     let (tree, at) = match source {
         RootSource::Mounted(path) => {
             let there = Root::open_ambient(&path)?;
@@ -29,7 +29,9 @@ pub(crate) fn root(source: RootSource) -> Result<Root> {
         }
         RootSource::Detached { mount, at } => (mount, at),
     };
-    let private = Change { propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
+    let nodev = if devices { Attr::empty() } else { Attr::MOUNT_ATTR_NODEV };
+    let private =
+        Change { set: nodev, propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
     set_attributes(tree.as_fd(), Extent::Tree, private)?;
     let target = Root::open_ambient(&at)?;
     attach(tree.as_fd(), target.as_fd()).map_err(|e| onto(e, &at))?;
@@ -69,13 +71,20 @@ fn bind(root: &Root, plan: &MountPlan, path: &Path, recursive: bool) -> Result<O
         .map_err(|errno| Error::new("open", format!("{path:?}"), errno))?;
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     let tree = clone_tree(source.as_fd(), extent).map_err(|e| onto(e, path))?;
-    let is_directory = kind_of(&tree)?.is_dir();
+    let kind = kind_of(&tree)?;
+    let is_directory = kind.is_dir();
     let target = if is_directory {
         directory(root, &plan.destination, false)?
     } else {
         file(root, &plan.destination)?
     };
-    set(&tree, Extent::Mount, plan.options.set, plan.options.clear)?;
+    let mut attributes = plan.options.set;
+    if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        // A device that was asked for by name.
+        attributes.remove(Attr::MOUNT_ATTR_NODEV);
+    }
+    set(&tree, extent, attributes & Attr::MOUNT_ATTR_NODEV, Attr::empty())?;
+    set(&tree, Extent::Mount, attributes, plan.options.clear)?;
     place(root, tree, &target, plan)
 }
 

@@ -69,6 +69,14 @@ const PROPAGATIONS: &[(&str, Propagation)] = &[
 ];
 
 impl Options {
+    /// No device node made inside is to work, unless the options say otherwise (`dev`).
+    pub(crate) fn without_devices(mut self) -> Self {
+        if !self.clear.contains(Attr::MOUNT_ATTR_NODEV) {
+            self.set.insert(Attr::MOUNT_ATTR_NODEV);
+        }
+        self
+    }
+
     /// Sorts the options of the mount on `destination`.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl Plan {
         steps.extend(joins);
         let propagation = root_propagation(&linux)?;
         steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
-        steps.push(Step::new("mount the root", Action::Root(root)));
+        steps.push(Step::new("mount the root", Action::Root(root, all_devices(&linux))));
         file_systems(spec, &linux, bundle, stdio, &mut steps)?;
         confine(spec, &linux, flags, &mut steps);
         become_process(process, tie, &mut steps)?;
@@ -74,12 +74,22 @@ fn file_systems(
         let options = Options::parse(&words, "/dev")?;
         steps.push(mount_step(MountPlan { destination: "/dev".into(), what, options }));
     }
+    let devices = all_devices(linux);
     for mount in &mounts {
-        steps.push(mount_step(plan_mount(mount, bundle)?));
+        let mut plan = plan_mount(mount, bundle)?;
+        // /dev is sealed once its nodes are there; devpts holds nothing but terminals.
+        if !devices && !is_dev(mount.destination()) && mount.typ().as_deref() != Some("devpts") {
+            plan.options = plan.options.without_devices();
+        }
+        steps.push(mount_step(plan));
     }
     if own_dev {
         let nodes = device_nodes(linux)?;
+        let paths = nodes.iter().map(|node| node.path.clone()).collect();
         steps.push(Step::new("make devices", Action::Devices(nodes)));
+        if !devices {
+            steps.push(Step::new("seal devices", Action::SealDevices(paths)));
+        }
         steps.push(Step::new("link devices", Action::DeviceLinks));
     }
     steps.push(Step::new("check /dev/null", Action::Null));
@@ -180,6 +190,18 @@ fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         Source::New { kind: kind.to_string(), source }
     };
     Ok(MountPlan { destination, what, options })
+}
+
+/// True for a container that may use any device, a privileged one: its first rule allows all.
+///
+/// Others get the devices that are listed, and no node elsewhere works (`nodev`). This needs no device cgroup, whose place
+/// it takes: a container of root that may make nodes could otherwise read the host's disks.
+fn all_devices(linux: &Linux) -> bool {
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref());
+    rules.and_then(|rules| rules.first()).is_some_and(|first| {
+        let any = first.typ().is_none_or(|kind| kind == LinuxDeviceType::A);
+        first.allow() && any && first.major().is_none() && first.minor().is_none()
+    })
 }
 
 fn root_propagation(linux: &Linux) -> Result<Propagation> {

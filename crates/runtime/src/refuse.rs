@@ -47,8 +47,7 @@ fn of_linux(spec: &Spec) -> Option<&'static str> {
     .or_else(|| linux.resources().as_ref().and_then(of_resources))
 }
 
-/// The device list is not among these: every configuration has one, and without a device cgroup the nodes that exist are
-/// all there is.
+/// The device list is not among these: what it forbids cannot be opened anyway (see `all_devices` of the plan).
 fn of_resources(resources: &LinuxResources) -> Option<&'static str> {
     let memory = resources.memory().as_ref().is_some_and(|memory| *memory != Default::default());
     let cpu = resources.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default());

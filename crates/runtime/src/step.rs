@@ -40,12 +40,14 @@ pub(crate) enum Action {
     Join(File, LinkNameSpaceType),
     /// Cuts the propagation of mounts towards the host.
     Propagation(MountPropagationFlags),
-    /// Brings the root file system into this mount namespace.
-    Root(RootSource),
+    /// Brings the root file system into this mount namespace; with false no device node in it works.
+    Root(RootSource, bool),
     /// Mounts one thing inside the root.
     Mount(MountPlan),
     /// Makes device nodes.
     Devices(Vec<DeviceNode>),
+    /// Leaves the devices that exist in /dev as the only ones that work there.
+    SealDevices(Vec<PathBuf>),
     /// Makes the customary links of /dev.
     DeviceLinks,
     /// Opens the container's /dev/null and makes sure of it.

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Commands of busybox that the tests use.
-const APPLETS: [&str; 16] = [
+const APPLETS: [&str; 18] = [
     "sh", "ls", "cat", "id", "env", "sleep", "echo", "mount", "hostname", "grep", "readlink", "touch",
-    "kill", "wc", "pwd", "su",
+    "kill", "wc", "pwd", "su", "mknod", "head",
 ];
 const DOCKERS: [&str; 14] = [
     "CAP_CHOWN",
@@ -350,6 +350,27 @@ fn the_environment_is_the_configured_one_and_nothing_else() {
     let mut command = bundle.command(&["cat", "/proc/1/environ"]);
     let output = command.env("SECRET", "1").output().expect("run");
     assert_eq!(output.stdout, b"PATH=/bin\0A=1\0");
+}
+
+#[test]
+fn a_device_that_the_container_makes_opens_nothing() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let host = tempfile::tempdir().expect("a temporary directory");
+    let null =
+        json!({"destination": "/tmp/null", "type": "bind", "source": "/dev/null", "options": ["bind"]});
+    let volume = json!({"destination": "/v", "type": "bind", "source": host.path(), "options": ["bind"]});
+    bundle.mounts().extend([null, volume]);
+    // 1:5 is the zero device, which the host would let anybody read.
+    let script = "for d in / /dev/ /v/ /dev/shm/; do mknod ${d}own c 1 5 && head -c 1 ${d}own; done; \
+                  head -c 3 /dev/zero | wc -c; cat /tmp/null; echo $?";
+    bundle.mounts().push(json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": []}));
+    let output = bundle.run(&["sh", "-c", script]);
+    assert_eq!(text(&output.stdout), "3\n0\n", "{output:?}");
+    assert_eq!(text(&output.stderr).matches("Permission denied").count(), 4, "{output:?}");
+    // A privileged container's first rule allows all.
+    bundle.config["linux"]["resources"] = json!({"devices": [{"allow": true, "access": "rwm"}]});
+    let output = bundle.run(&["sh", "-c", "mknod /own2 c 1 5; head -c 3 /own2 | wc -c"]);
+    assert_eq!(text(&output.stdout), "3\n", "{output:?}");
 }
 
 #[test]
