@@ -288,3 +288,46 @@ fn a_container_is_named_on_the_command_line_too() {
     assert_eq!(ran.line()["name"], "box");
     assert_eq!(b.upper_text("named"), "file");
 }
+
+#[test]
+fn a_directory_exchanged_for_a_link_leads_nowhere() {
+    if !privileged() {
+        return;
+    }
+    let canary = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(canary.path().join("secret"), "canary").expect("write");
+    let b = Box::new(CreateDoc::default());
+    assert!(overlay::attach(&b.container).expect("attach"));
+    let rootfs = b.container.path().join("rootfs");
+    std::fs::create_dir_all(rootfs.join("usr/d")).expect("mkdir");
+    std::fs::write(rootfs.join("usr/d/secret"), "own").expect("write");
+    symlink(canary.path(), rootfs.join("usr/s")).expect("symlink");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (d, s) = (rootfs.join("usr/d"), rootfs.join("usr/s"));
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = rustix::fs::renameat_with(rustix::fs::CWD, &d, rustix::fs::CWD, &s, exchange);
+            }
+        });
+        for n in 0..60 {
+            // Whichever it is at the moment: a file of the container's, or a failure that says so.
+            b.cp(&["@/file", ":/usr/d/new"]);
+            b.cp(&["@/src/.", ":/usr/d"]);
+            b.cp(&[":/usr/d/secret", &format!("@/out{n}")]);
+            b.cp(&[":/usr", &format!("@/tree{n}")]);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(std::fs::read_dir(canary.path()).expect("canary").count(), 1);
+    for n in 0..60 {
+        for path in [format!("out{n}"), format!("tree{n}/d/secret"), format!("tree{n}/s/secret")] {
+            // Links are copied as links and lead to the canary: what counts is what was written as a file here.
+            let path = b.host.join(path);
+            let link = path.parent().is_some_and(|parent| parent.is_symlink());
+            let text = if link { String::new() } else { std::fs::read_to_string(&path).unwrap_or_default() };
+            assert_ne!(text, "canary", "{path:?}");
+        }
+    }
+}
