@@ -174,7 +174,7 @@ mod tests {
             (b"        ", Some(0)),
             (b"0000648\0", None),
             (b"-000644\0", None),
-            (b"\0\0\0\0644\0", None),
+            (b"\x00\x00\x00\x00644\x00", None),
             (b"77777777", Some(0o77_777_777)),
             (b"\x80\0\0\0\0\0\0\x05", Some(5)),
             (b"\xff\xff\xff\xff\xff\xff\xff\xfe", Some(-2)),
