@@ -33,6 +33,10 @@ pub struct Started {
 /// The step that failed with its call, [`crate::Error::CommandNotFound`] and [`crate::Error::NotExecutable`] for the command, and
 /// whatever of the configuration is wrong or not supported, before a process exists.
 pub fn start(request: Request) -> Result<Started> {
+    debug_assert!(
+        sys::process::is_single_threaded(),
+        "the setup runs in a copy of a process with one thread"
+    );
     let Request { spec, bundle, root, stdio, tie } = request;
     let plan = Plan::new(&spec, &bundle, root, &stdio, tie)?;
     let name = plan.command.name.clone();

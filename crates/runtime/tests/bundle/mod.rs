@@ -163,3 +163,9 @@ pub(crate) fn listing(dir: &Path) -> String {
         Command::new("find").arg(dir).args(["-printf", "%p %y %m %s %T@ %l\n"]).output().expect("find");
     text(&output.stdout)
 }
+
+/// How many mounts of the host lie below a directory.
+pub(crate) fn host_mounts(dir: &Path) -> usize {
+    let all = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    all.lines().filter(|line| line.contains(&dir.display().to_string())).count()
+}
