@@ -15,6 +15,7 @@
 pub mod blobs;
 pub mod check;
 pub mod containers;
+pub mod create;
 pub mod document;
 mod error;
 mod files;
@@ -32,7 +33,8 @@ pub mod state;
 
 pub use blobs::{Blob, DOCUMENT_LIMIT, NewBlob};
 pub use check::{Finding, Report};
-pub use containers::{Container, ContainerDraft, CreateDoc};
+pub use containers::{Container, ContainerDraft};
+pub use create::CreateDoc;
 pub use document::{Document, Index, Manifest};
 pub use error::{DocumentFault, Error, Result};
 pub use follow::Follower;

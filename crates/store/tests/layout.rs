@@ -59,6 +59,42 @@ fn opens_a_store_where_told() {
 }
 
 #[test]
+fn the_callers_own_place_must_be_the_callers_own_store() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let exe = std::env::current_exe().expect("the test's own path");
+    // In a user namespace of its own no process is root of the initial one, which would use /var/lib.
+    let opens = || {
+        let mut command = Command::new("unshare");
+        command.args(["-Ur"]).arg(&exe).args(["--exact", "opens_its_own_store", "--nocapture"]);
+        command.env("XDG_DATA_HOME", dir.path()).env("STORE_TEST_OWN", "1").output()
+    };
+    let Some(out) = opens().ok().filter(|out| out.status.success()) else {
+        eprintln!("skipped: user namespaces are not available");
+        return;
+    };
+    assert!(String::from_utf8_lossy(&out.stdout).contains("opened"));
+    let record = dir.path().join("ocipipe/store.json");
+    let text = std::fs::read_to_string(&record).expect("store.json");
+    assert!(text.contains(r#""owner":0"#), "{text}");
+    std::fs::write(&record, text.replace(r#""owner":0"#, r#""owner":12"#)).expect("write");
+    let out = opens().expect("unshare");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("belongs to uid 12, not to 0"), "{said}");
+    open(&dir.path().join("ocipipe"));
+}
+
+/// Not a test of its own: the other process of the one before.
+#[test]
+fn opens_its_own_store() {
+    if std::env::var_os("STORE_TEST_OWN").is_some() {
+        match Store::open(None) {
+            Ok(_) => println!("opened"),
+            Err(e) => println!("{:?}: {e}", e.exit()),
+        }
+    }
+}
+
+#[test]
 fn many_processes_make_one_store() {
     let dir = tempfile::tempdir().expect("tempdir");
     let at = dir.path().join("store");
