@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::request::{Request, Stdio, Tie};
-use crate::{terminal, watcher};
+use crate::terminal;
+use crate::watcher::Watcher;
 
 /// A container whose command runs.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where it has one.
     pub terminal: Option<OwnedFd>,
+    /// Goes after the container: this value is kept until then.
+    _watcher: Option<Watcher>,
 }
 
 /// Makes the container's process; returns once its command has been executed.
@@ -64,17 +67,16 @@ pub fn start(request: Request) -> Result<Started> {
     // The parent's copies: the report ends when the child's does, and the caller's files belong to the container now.
     drop((prepared, stdio));
     let mut unborn = Unborn(Some(cloned));
-    if tie == Tie::DiesWithParent
-        && let Some(cloned) = &unborn.0
-    {
-        watcher::start(cloned.pidfd.as_fd(), me.as_fd())?;
-    }
+    let watcher = match (&unborn.0, tie) {
+        (Some(cloned), Tie::DiesWithParent) => Some(Watcher::start(cloned.pidfd.as_fd(), me.as_fd())?),
+        _ => None,
+    };
     if let Some(report) = Report::receive(read)? {
         return Err(report.into_error(&name));
     }
     let master = sockets.map(|(parent, _)| terminal::receive(parent)).transpose()?;
     let Some(Cloned { pid, pidfd }) = unborn.0.take() else { unreachable!("taken only here") };
-    Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal: master })
+    Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal: master, _watcher: watcher })
 }
 
 /// A child that goes away with its waiting parent's failure.

@@ -8,18 +8,33 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::Result;
 use sys::process::{Cloned, Range, clone, close_range};
 
 /// SIGKILL on every architecture.
 const SIGKILL: i32 = 9;
 
-/// Starts the watcher; it ends with the container or with the parent, whichever ends first.
-pub(crate) fn start(container: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<Cloned> {
-    clone(0, false, || match watch(container, parent) {
-        Ok(()) => 0,
-        Err(_) => 1,
-    })
+/// A watcher; dropped, it is ended and reaped, as the process that inherits orphans may not do that.
+#[derive(Debug)]
+pub(crate) struct Watcher(Cloned);
+
+impl Watcher {
+    /// Starts the watcher; it ends with the container or with the parent, whichever ends first.
+    pub(crate) fn start(container: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<Self> {
+        let cloned = clone(0, true, || match watch(container, parent) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        });
+        cloned.map(Self)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = sys::process::signal(&self.0.pidfd, SIGKILL);
+        let _ = waitid(WaitId::PidFd(self.0.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
 }
 
 fn watch(container: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<()> {

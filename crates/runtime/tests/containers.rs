@@ -405,6 +405,14 @@ fn a_twentieth_start_leaves_what_the_first_left() {
         assert!(bundle.run(&["sh", "-c", "sleep 0 & exit 0"]).status.success());
     }
     assert_eq!(host_mounts(bundle.dir.path()), 0);
+    // The watcher is reaped by the one who started it: nobody inherits it.
+    let mut traced = Command::new("strace");
+    let program = bundle.command(&["echo"]);
+    traced.args(["-f", "-qq", "-e", "trace=waitid"]).arg(program.get_program()).args(program.get_args());
+    match traced.output() {
+        Ok(output) => assert_eq!(text(&output.stderr).matches("P_PIDFD").count(), 2, "{output:?}"),
+        Err(e) => eprintln!("not looked at: strace: {e}"),
+    }
     let mut parent = bundle.command(&["sleep", "100"]).stdout(Stdio::piped()).spawn().expect("spawn");
     let pid = container_of(&parent);
     kill(pid, "-9");
