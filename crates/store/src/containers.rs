@@ -22,6 +22,8 @@ use crate::{CreateDoc, DOCUMENT_LIMIT, DocumentFault, Error, Result, State, Stor
 const DIRECTORIES: [&str; 5] = ["init", "upper", "work", "rootfs", "files"];
 /// The most bytes of state.json.
 const STATE_LIMIT: u64 = 64 << 10;
+/// The instance of a container whose state a power cut took: no line names it any more, its name and id still do.
+const LOST_INSTANCE: &str = "lost";
 /// The fewest digits by which a container may be named.
 const SHORTEST_ID: usize = 4;
 
@@ -159,6 +161,12 @@ fn read_state(store: &Store, id: &str) -> Result<State> {
     let path = format!("containers/{id}/state.json");
     let missing = || Error::document(&path, DocumentFault::Rule("is missing".into()));
     let bytes = files::read_bounded(store.dir(), &path, STATE_LIMIT)?.ok_or_else(missing)?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        // Replaced without an fsync, and cut off from power: whatever ran has ended.
+        let mut state = State::created(LOST_INSTANCE);
+        state.set_stopped(None);
+        return Ok(state);
+    }
     serde_json::from_slice(&bytes).map_err(|e| Error::document(&path, e))
 }
 

@@ -176,6 +176,22 @@ fn a_status_is_true_only_while_its_process_lives() {
 }
 
 #[test]
+fn a_state_that_a_power_cut_took_leaves_a_stopped_container() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let web = make(&store, "web");
+    let line = web.line().expect("line");
+    std::fs::write(web.path().join("state.json"), [0; 64]).expect("write");
+    let web = store.container("web").expect("by name");
+    assert_eq!(web.line().expect("line").status, Status::Stopped);
+    assert!(matches!(store.resolve_line(&line), Err(Error::OtherInstance { .. })));
+    assert_eq!(store.check().expect("check").findings, []);
+    web.remove().expect("remove");
+    std::fs::write(make(&store, "web").path().join("state.json"), "{").expect("write");
+    assert!(store.container("web").is_err(), "damaged is not lost");
+}
+
+#[test]
 fn what_a_death_between_the_two_renames_leaves_is_settled_by_the_next_call() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = open(dir.path());
