@@ -45,7 +45,15 @@ pub fn busybox() -> Image {
 
 /// [`busybox`] below five layers that use every mark and kind of file the specification has.
 pub fn stack() -> Image {
-    let packings = [Packing::Gzip, Packing::Zstd, Packing::Plain, Packing::Gzip, Packing::Gzip];
+    packed([Packing::Gzip, Packing::Zstd, Packing::Plain, Packing::Gzip, Packing::Zstd])
+}
+
+/// The same layers, all gzip: for peers that know no zstd.
+pub fn stack_in_gzip() -> Image {
+    packed([Packing::Gzip; 5])
+}
+
+fn packed(packings: [Packing; 5]) -> Image {
     let layers = [first(), second(), third(), fourth(), fifth()];
     layers
         .iter()

@@ -7,10 +7,18 @@ pub fn find(dir: &Path) -> Vec<String> {
     let mut found = mounts(dir);
     found.extend(processes(dir));
     for folder in ["containers", "names"] {
-        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| format!("{folder}/{}", entry.file_name().to_string_lossy())));
+        found.extend(entries(&dir.join(folder)).iter().map(|name| format!("{folder}/{name}")));
     }
     found
+}
+
+/// The names in a folder of the store, sorted, without the lock that stays there.
+pub fn entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name != ".lock").collect();
+    names.sort();
+    names
 }
 
 /// Mounts below `dir` in this mount namespace.

@@ -99,7 +99,7 @@ impl Registry {
             let digest = descriptor["digest"].as_str().expect("a descriptor has a digest");
             self.upload(name, digest, &std::fs::read(blob(&image.layout, digest)).expect("a written blob"));
         }
-        let media_type = document["mediaType"].as_str().expect("the manifest says its type");
+        let media_type = document["mediaType"].as_str().unwrap_or(crate::image::MANIFEST);
         self.put_manifest(name, tag, media_type, &manifest);
         self.reference(&format!("{name}:{tag}"))
     }

@@ -177,11 +177,7 @@ impl World {
 
     /// The names of the containers there are.
     pub fn containers(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.store().join("names")).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+        leftovers::entries(&self.store().join("names"))
     }
 }
 
