@@ -343,7 +343,7 @@ fn lines_that_are_none_of_the_wanted_kind_are_refused() {
     let outcome = world.feed("oci-commit", &[], b"Linux inside 6.1\n").fails(2).says("--pass");
     outcome.error_line();
     let endless = vec![b'{'; 1 << 20];
-    for garbage in [b"{}\n".as_slice(), b"[]\n", b"\n", b"\0\n", b"{\"mediaType\":1}\n", &endless] {
+    for garbage in [b"{}\n".as_slice(), b"[]\n", b"\0\n", b"{\"mediaType\":1}\n", &endless] {
         world.feed("oci-commit", &[], garbage).fails(2);
     }
     assert_eq!(world.containers(), ["c"]);

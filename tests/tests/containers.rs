@@ -170,12 +170,12 @@ fn cp_goes_in_and_out_and_stays_inside() {
     let line = hub.container(&[]);
     let passed = hub.world.feed(
         "oci-cp",
-        &["--chown", "1000:1000", "--chmod", "0640", "src", ":/srv/src"],
+        &["--chown", "1000:1000", "--chmod", "0640", "src", ":/home/src"],
         &line.stdout,
     );
     assert_eq!(passed.ok().line(), line.line(), "the line is passed on");
-    assert_eq!(hub.output(&line, "stat -c '%u:%g %a' /srv/src/deep/file"), "1000:1000 640\n");
-    hub.world.feed("oci-cp", &[":/srv/src/deep/file", "out"], &line.stdout).ok();
+    assert_eq!(hub.output(&line, "stat -c '%u:%g %a' /home/src/deep/file"), "1000:1000 640\n");
+    hub.world.feed("oci-cp", &[":/home/src/deep/file", "out"], &line.stdout).ok();
     assert_eq!(std::fs::read_to_string(hub.world.path("out")).expect("copied out"), "content");
 
     let away = canary.path().display();

@@ -46,23 +46,40 @@ fn run_and_kill(world: &World, tool: &str, moment: Duration) -> bool {
     killed
 }
 
+/// How long each tool lives in an undisturbed run, so that most kills find their process.
+fn lifetimes(world: &World) -> Vec<Duration> {
+    let mut command = world.command("sh");
+    command.args(["-c", PIPELINE]);
+    let started = Instant::now();
+    let mut running = world.start(command, None);
+    let mut seen = vec![Duration::from_millis(1); STAGES.len()];
+    while running.child.try_wait().expect("a child can be asked").is_none() {
+        for (stage, tool) in STAGES.iter().enumerate() {
+            if !pids(world, tool).is_empty() {
+                seen[stage] = started.elapsed();
+            }
+        }
+    }
+    running.wait().ok();
+    seen
+}
+
 #[test]
 fn after_kill_9_of_any_stage_at_random_moments_the_same_command_succeeds() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let hub = Hub::of(&fixtures::stack());
     std::fs::create_dir(hub.world.path("src")).expect("a folder");
     std::fs::write(hub.world.path("src/file"), vec![7; 100_000]).expect("a file");
-    let begun = Instant::now();
-    hub.world.sh(PIPELINE).ok();
-    let whole = u64::try_from(begun.elapsed().as_micros()).expect("a short time");
+    let lifetimes = lifetimes(&hub.world);
     let (mut seed, mut hits) = (20_240_607, 0);
     for round in 0..rounds() {
         if round % 4 == 0 {
             // from an empty store every few rounds, so that fetching and unpacking are hit too
             std::fs::rename(hub.world.store(), hub.world.path(&format!("old{round}"))).expect("a rename");
         }
-        let tool = STAGES[(random(&mut seed) % 7) as usize];
-        let moment = Duration::from_micros(random(&mut seed) % whole);
+        let stage = usize::try_from(random(&mut seed) % 7).expect("below seven");
+        let (tool, lifetime) = (STAGES[stage], lifetimes[stage]);
+        let moment = lifetime.mul_f64((random(&mut seed) % 1000) as f64 / 1000.0);
         hits += u64::from(run_and_kill(&hub.world, tool, moment));
         let again = hub.world.bash(PIPELINE);
         assert_eq!(again.code, 0, "round {round}, after kill of {tool} at {moment:?}: {again}");
@@ -84,10 +101,6 @@ fn kill_9_of_spawn_takes_its_container_along() {
     assert!(leftovers::processes(&hub.world.store()).len() > 1, "it runs");
     running.child.kill().expect("it can be killed");
     running.wait();
-    let until = Instant::now() + Duration::from_secs(5);
-    while !leftovers::processes(&hub.world.store()).is_empty() {
-        assert!(Instant::now() < until, "{:?}", leftovers::processes(&hub.world.store()));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    hub.world.assert_nothing_runs();
     assert_eq!(hub.output(&line, "echo again"), "again\n", "the container can be started again");
 }

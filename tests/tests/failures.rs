@@ -2,7 +2,7 @@
 
 use ocipipe_tests::Hub;
 use serde_json::Value;
-use testkit::{Image, Outcome, Packing, needs, tar};
+use testkit::{Image, Outcome, Packing, World, needs, tar};
 
 /// One stage of the chain replaced by something that fails.
 struct Case {
@@ -47,7 +47,7 @@ const CASES: [Case; 10] = [
     case(4, "oci-spawn --pass -- sh -c 'exit 7'", "oci-spawn", 7, "7"),
     case(4, "oci-spawn --pass -- no-such-command", "oci-spawn", 127, "no-such-command"),
     case(5, "oci-spawn --pass -w /src -- sh -c 'kill -9 $$; sleep 1; exit 41'", "oci-spawn", 41, "41"),
-    case(6, "oci-commit --layer --tag app:1 --user 4294967296", "oci-commit", 2, ""),
+    case(6, "oci-commit --layer --tag bad//name", "oci-commit", 2, "bad//name"),
     case(7, "oci-push 127.0.0.1:1/app:1", "oci-push", 5, "127.0.0.1:1"),
 ];
 
@@ -77,14 +77,11 @@ fn check(case: &Case, outcome: Outcome) {
     let outcome = outcome.fails(case.exit).says(case.says);
     let speakers: Vec<&str> =
         outcome.stderr.lines().filter_map(|line| line.split_once(": ")).map(|(who, _)| who).collect();
-    assert!(speakers.contains(&case.tool) || case.exit == 2, "the origin speaks: {outcome}");
+    assert!(speakers.contains(&case.tool), "the origin speaks: {outcome}");
     let others = speakers.iter().filter(|who| who.starts_with("oci-") && **who != case.tool);
     assert_eq!(others.count(), 0, "the later stages are silent: {outcome}");
-    if case.exit != 2 {
-        let line: Value = outcome.error_line();
-        assert_eq!(line["tool"], case.tool, "{outcome}");
-        assert_eq!(outcome.lines().len(), 1, "{outcome}");
-    }
+    assert_eq!(outcome.error_line()["tool"], case.tool, "{outcome}");
+    assert_eq!(outcome.lines().len(), 1, "{outcome}");
 }
 
 fn each_case(mode: &str, after: impl Fn(&Case, &Hub, &Outcome)) {
@@ -92,7 +89,8 @@ fn each_case(mode: &str, after: impl Fn(&Case, &Hub, &Outcome)) {
     for case in &CASES {
         let hub = hub_for(case);
         let script = chain(case, mode);
-        for outcome in [hub.world.sh(&script), hub.world.bash(&script)] {
+        for shell in [World::sh, World::bash] {
+            let outcome = shell(&hub.world, &script);
             check(case, outcome.clone());
             after(case, &hub, &outcome);
             assert!(hub.registry.manifest("app", "1").is_none(), "nothing was pushed: {outcome}");
@@ -124,8 +122,7 @@ fn each_failure_travels_and_a_kept_container_is_there_and_named() {
         assert!(outcome.stderr.contains(&kept[0]), "its name is printed: {outcome}");
         let line = hub.world.tool("oci-inspect", &[&kept[0]]).ok();
         assert_eq!(hub.output(&line, "echo entered"), "entered\n", "it can be entered");
-        hub.world.tool("oci-mount", &["--remove", &kept[0]]);
-        hub.world.assert_nothing_left();
+        hub.world.tool("oci-mount", &["--remove", &kept[0]]).ok();
     });
 }
 
@@ -202,7 +199,8 @@ fn many_lines_are_independent_and_the_first_failure_is_the_status() {
     assert_eq!(next.lines()[1]["layers"], 1);
     let stopped = hub.world.tool("oci-pull", &["--fail-fast", &unknown, &hub.reference]);
     assert_eq!((stopped.code, stopped.lines().len()), (3, 1), "{stopped}");
-    let twice = [next.stdout.as_slice(), hub.rootfs().stdout.as_slice()].concat();
+    let rootfs = hub.rootfs().stdout;
+    let twice = [rootfs.as_slice(), &rootfs].concat();
     hub.world.feed("oci-mount", &["--name", "one"], &twice).fails(2);
     hub.world.assert_nothing_left();
 }

@@ -175,7 +175,8 @@ fn a_hostile_container_cannot_lead_commit_or_cp_outside() {
         format!("{away}/f")
     );
     hub.world.feed("oci-cp", &[":/d", "out"], &line.stdout);
-    assert!(!hub.world.path("out/f").exists(), "a link was followed on the host");
+    let out = std::fs::symlink_metadata(hub.world.path("out"));
+    assert!(!out.is_ok_and(|meta| meta.is_dir()), "a link was followed on the host");
     canary.assert_alive();
     bury(&canary);
 }

@@ -2,7 +2,7 @@
 
 use ocipipe_tests::Hub;
 use std::time::Duration;
-use testkit::{leftovers, needs};
+use testkit::needs;
 
 #[test]
 fn pass_sends_the_output_to_stderr_and_the_line_on() {
@@ -79,7 +79,7 @@ fn term_becomes_the_stop_signal_and_the_container_ends() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     let outcome = running.wait();
     assert_eq!((outcome.code, outcome.text().as_str()), (4, "up\nstopped\n"), "{outcome}");
-    assert!(leftovers::processes(&hub.world.store()).is_empty());
+    hub.world.assert_nothing_runs();
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// Processes whose root, working directory, command line or mounts point below `dir`.
+/// Processes whose environment or command line names `dir`, or whose root is an overlay of folders below it.
 pub fn processes(dir: &Path) -> Vec<String> {
     let text = dir.to_string_lossy();
     let mine = std::process::id().to_string();
@@ -47,11 +47,10 @@ pub fn processes(dir: &Path) -> Vec<String> {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         let info = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
-        let own_view = std::fs::read_link(entry.path().join("ns/mnt")).ok()
-            != std::fs::read_link("/proc/self/ns/mnt").ok();
+        let root = info.lines().find(|line| line.split(' ').nth(4) == Some("/"));
         let uses = String::from_utf8_lossy(&environment).contains(text.as_ref())
             || command.contains(text.as_ref())
-            || (own_view && info.contains(text.as_ref()));
+            || root.is_some_and(|line| line.contains(text.as_ref()));
         if uses {
             found.push(format!("process {pid} {command}"));
         }

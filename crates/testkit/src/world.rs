@@ -175,6 +175,19 @@ impl World {
         }
     }
 
+    /// Panics if a process of this world's store goes on running.
+    pub fn assert_nothing_runs(&self) {
+        let until = Instant::now() + SETTLING;
+        loop {
+            let left = leftovers::processes(&self.store());
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "still there:\n{}", left.join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The names of the containers there are.
     pub fn containers(&self) -> Vec<String> {
         leftovers::entries(&self.store().join("names"))
