@@ -75,6 +75,9 @@ impl Stage {
 
     /// Handles items one by one: a failing one gives an error line, the rest go on, unless --fail-fast.
     ///
+    /// An item that fails because the stage before did not keep its promise (exit 10) waits for that stage's next word:
+    /// an error line is the origin of the failure and takes its place.
+    ///
     /// Returns the exit status: 0, or the first failure's.
     pub fn for_each<T>(
         &mut self,
@@ -82,8 +85,15 @@ impl Stage {
         mut act: impl FnMut(&mut Self, T) -> Result<(), Failure>,
     ) -> u8 {
         let mut status = 0;
-        for item in items {
-            let Err(failure) = item.and_then(|item| act(self, item)) else { continue };
+        let mut items = items.into_iter().peekable();
+        while let Some(item) = items.next() {
+            let Err(mut failure) = item.and_then(|item| act(self, item)) else { continue };
+            if failure.exit() == Exit::Upstream.code() && failure.origin().is_none() {
+                let told = items.next_if(|next| next.as_ref().is_err_and(|word| word.origin().is_some()));
+                if let Some(Err(origin)) = told {
+                    failure = origin;
+                }
+            }
             self.fail(&failure);
             if status == 0 {
                 status = failure.exit();
