@@ -70,11 +70,12 @@ fn after_kill_9_of_any_stage_at_random_moments_the_same_command_succeeds() {
     let hub = Hub::of(&fixtures::stack());
     std::fs::create_dir(hub.world.path("src")).expect("a folder");
     std::fs::write(hub.world.path("src/file"), vec![7; 100_000]).expect("a file");
-    let lifetimes = lifetimes(&hub.world);
+    let (cold, warm) = (lifetimes(&hub.world), lifetimes(&hub.world));
     let (mut seed, mut hits) = (20_240_607, 0);
     for round in 0..rounds() {
-        if round % 4 == 0 {
-            // from an empty store every few rounds, so that fetching and unpacking are hit too
+        let lifetimes = if round % 2 == 0 { &cold } else { &warm };
+        if round % 2 == 0 {
+            // from an empty store every other round, so that fetching and unpacking are hit too
             std::fs::rename(hub.world.store(), hub.world.path(&format!("old{round}"))).expect("a rename");
         }
         let stage = usize::try_from(random(&mut seed) % 7).expect("below seven");
