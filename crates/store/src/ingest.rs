@@ -12,7 +12,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use descriptor::{Digest, Hasher};
-use rustix::fs::{OFlags, Stat};
+use rustix::fs::{Mode, OFlags, Stat};
 use sys::Call;
 use sys::lock::{Kind, Lock};
 
@@ -73,7 +73,11 @@ impl Store {
                 return Ok(Ingest::Present);
             }
             let flags = OFlags::RDWR | OFlags::CREATE;
-            let Some((file, _)) = files::open_regular_with(self.dir(), &path, flags)? else { continue };
+            let Some((file, _)) = files::open_regular_with(self.dir(), &path, flags)? else {
+                // O_CREAT finds nothing only where the directory itself is gone; asking again would never end.
+                self.dir().create_dir_all("ingest", Mode::RWXU).about("ingest")?;
+                continue;
+            };
             let lock = match Lock::attempt(file, Kind::Exclusive).about(&path)? {
                 Ok(lock) => lock,
                 Err(file) => {

@@ -118,3 +118,15 @@ fn a_later_process_resumes_what_a_killed_one_left() {
     assert_eq!(from, left);
     assert_whole(&world, &image);
 }
+
+#[test]
+fn a_store_that_lost_its_directory_for_blobs_on_their_way_gets_it_back() {
+    let world = World::new();
+    let image = image(&world, 1, 1000);
+    let name = format!("{}/app:v1", served(&image, None).address());
+    world.tool("oci-pull", &["--retry", "0", &name]).fails(5);
+    std::fs::remove_dir(world.store().join("ingest")).expect("it is there and empty");
+    let server = served(&image, None);
+    world.tool("oci-pull", &[&format!("{}/app:v1", server.address())]).ok();
+    assert_whole(&world, &image);
+}
