@@ -186,3 +186,35 @@ impl Stage {
 fn to_stderr(text: &str) {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn theirs() -> Failure {
+        let line =
+            ErrorLine { tool: "oci-pull".into(), exit: 6, what: "a".into(), why: "b".into(), hint: None };
+        Failure::travelling(line)
+    }
+
+    fn status(items: Vec<Result<u8, Failure>>) -> (u8, Vec<u8>) {
+        let mut seen = Vec::new();
+        let act = |_: &mut Stage, item| {
+            seen.push(item);
+            if item == 0 { Err(Failure::new(Exit::Upstream, "blob", "never came")) } else { Ok(()) }
+        };
+        let status = Stage::new("oci-test", None).for_each(items, act);
+        (status, seen)
+    }
+
+    #[test]
+    fn the_origin_of_a_failure_speaks_for_its_consequence() {
+        assert_eq!(status(vec![Ok(0), Err(theirs()), Ok(1)]), (6, vec![0, 1]));
+        assert_eq!(status(vec![Ok(0)]), (Exit::Upstream.code(), vec![0]));
+    }
+
+    #[test]
+    fn a_line_read_ahead_is_not_lost() {
+        assert_eq!(status(vec![Ok(0), Ok(1), Ok(2)]), (Exit::Upstream.code(), vec![0, 1, 2]));
+    }
+}

@@ -35,31 +35,15 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
 impl Push {
     /// Pushes the image of each line as it comes: the stage before may still be at work on its layers.
     fn lines(&self, stage: &mut Stage) -> Result<u8, Failure> {
-        let mut lines = stage.lines()?;
-        let mut status = 0;
-        let mut pushed = 0;
-        while let Some(line) = lines.next() {
-            let outcome = line.and_then(|line| match (&self.args.destination, pushed) {
-                (Some(_), 1..) => Err(Failure::usage("a second line on stdin", "DEST takes a single image")),
-                _ => self.line(stage, line),
-            });
-            pushed += 1;
-            let Err(mut failure) = outcome else { continue };
-            if failure.exit() == Exit::Upstream.code()
-                && let Some(Err(theirs)) = lines.next()
-            {
-                // A blob never came: the stage before says why.
-                failure = theirs;
+        let lines = stage.lines()?;
+        let mut seen = 0;
+        Ok(stage.for_each(lines, |stage, line| {
+            seen += 1;
+            if seen > 1 && self.args.destination.is_some() {
+                return Err(Failure::usage("a second line on stdin", "DEST takes a single image"));
             }
-            stage.fail(&failure);
-            if status == 0 {
-                status = failure.exit();
-            }
-            if self.args.common.fail_fast || failure.is_reader_gone() {
-                break;
-            }
-        }
-        Ok(status)
+            self.line(stage, line)
+        }))
     }
 
     fn line(&self, stage: &mut Stage, line: Line) -> Result<(), Failure> {
