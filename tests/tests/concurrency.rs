@@ -1,6 +1,7 @@
 //! Many processes, one store: each blob is fetched once, each layer unpacked once, also when one of them dies.
 
 use ocipipe_tests::Hub;
+use rustix::fs::inotify;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use testkit::http::{Response, Server};
@@ -21,16 +22,48 @@ fn pipelines(world: &World, reference: &str) -> Vec<testkit::world::Running> {
 }
 
 #[test]
-fn eight_pipelines_of_one_image_fetch_each_blob_once() {
+fn eight_pipelines_of_one_image_fetch_each_blob_once_and_unpack_each_layer_once() {
     needs!(Root, Program("docker-registry"), Program("busybox"));
     let hub = Hub::of(&fixtures::stack());
+    hub.world.tool("oci-inspect", &["images"]).ok(); // makes the store
+    let watch = Folders::watch(&hub.world.store().join("staging"));
     let ends: Vec<_> =
         pipelines(&hub.world, &hub.reference).into_iter().map(|running| running.wait().ok().line()).collect();
     assert!(ends.windows(2).all(|pair| pair[0]["digest"] == pair[1]["digest"]));
     for digest in hub.image.layers.iter().chain([&hub.image.config]) {
         assert_eq!(hub.registry.downloads(digest), 1, "{digest}\n{}", hub.registry.log());
     }
+    let made = watch.made();
+    for diff_id in &hub.image.diff_ids {
+        let trees = made.iter().filter(|name| name.contains(diff_id.trim_start_matches("sha256:"))).count();
+        // a flat image's lowest diffID is its chainID too, for which there may be a tree of fixes
+        let fixes = made.iter().filter(|name| name.contains("fix") && name.contains(&diff_id[7..])).count();
+        assert_eq!(trees - fixes, 1, "{diff_id} is unpacked once: {made:?}");
+    }
     hub.world.assert_store_is_sound();
+}
+
+/// The folders that are made in a folder while it is watched.
+struct Folders(std::os::fd::OwnedFd);
+
+impl Folders {
+    fn watch(folder: &std::path::Path) -> Self {
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).expect("inotify is there");
+        inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE).expect("the folder can be watched");
+        Self(watch)
+    }
+
+    fn made(&self) -> Vec<String> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 16 << 10];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Ok(event) = events.next() {
+            if event.events().contains(inotify::ReadFlags::ISDIR) {
+                names.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+        names
+    }
 }
 
 /// Layers of a few hundred kilobytes that do not compress, so that a slow server takes a second for each.

@@ -155,9 +155,10 @@ fn detached_containers_run_on_and_are_one_of_a_kind() {
     let started = hub.world.feed("oci-spawn", &["-d"], &line.stdout).ok().line();
     assert_eq!(started["status"], "running");
     hub.world.feed("oci-spawn", &["--", "true"], &line.stdout).fails(9);
-    hub.world.tool("oci-mount", &["--remove", "--force", "server"]);
-    let gone = hub.world.tool("oci-mount", &["--remove", "server"]);
-    assert!(hub.world.containers().is_empty() || gone.code == 9, "{gone}");
+    hub.world.tool("oci-mount", &["--remove", "server"]).fails(9);
+    assert_eq!(hub.world.containers(), ["server"]);
+    hub.world.tool("oci-mount", &["--force", "--remove", "server"]).ok();
+    hub.world.assert_nothing_left();
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub enum Need {
     Program(&'static str),
     /// One of the shared real images, by the name of its folder or file.
     Shared(&'static str),
+    /// The time of `scripts/test --full` (`OCIPIPE_FULL`), and a package mirror.
+    Full,
 }
 
 /// Skips the rest of a test unless the machine has all that is listed.
@@ -50,6 +52,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
         Need::Overlay => (!overlay_works()).then(|| "needs overlayfs with userxattr here".to_owned()),
         Need::Program(name) => program(name).is_none().then(|| format!("needs {name} in PATH")),
+        Need::Full => std::env::var_os("OCIPIPE_FULL").is_none().then(|| "is for --full".to_owned()),
         Need::Shared(name) => {
             image(name).is_none().then(|| format!("needs the shared image {name} (OCIPIPE_TEST_IMAGES)"))
         }

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(conflicts_with = "remove")]
 pub(crate) struct Choices {
-    /// The container's name [default: two words]; {n} and {platform} stand for the line's number and platform
+    /// The container's name [default: two words]; n or platform in braces stands for the line's number or platform
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
