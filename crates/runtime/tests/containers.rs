@@ -163,7 +163,8 @@ fn control(bundle: &mut Bundle, program: &str, version: &str, args: &[&str], bef
         return None;
     }
     bundle.command(args);
-    let script = format!("{before}; cd \"$1\" && exec {program} run control-{}", std::process::id());
+    let script =
+        format!("{before}; cd \"$1\" && exec {program} run control-{program}-{}", std::process::id());
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &script, "sh"]).arg(bundle.dir.path()).stdin(Stdio::null());
     Some(command.output().expect("unshare"))
