@@ -119,12 +119,12 @@ pub enum Error {
         #[source]
         fault: DocumentFault,
     },
-    /// An index without an image for the platform.
+    /// No image for the platform.
     #[error("no image for {wanted}; there is {}", list(available))]
     NoPlatform {
         /// What was asked for.
         wanted: Platform,
-        /// What the index has.
+        /// What there is.
         available: Vec<String>,
     },
     /// A name that breaks the rules for names.

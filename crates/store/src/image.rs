@@ -71,6 +71,27 @@ impl Image {
         descriptor
     }
 
+    /// The image itself, unless a platform was asked for by name that is not its own.
+    ///
+    /// An image without an index is what it is, and runs by emulation say; asked for by name, another platform is not
+    /// there. A variant counts where both sides name one.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`].
+    pub fn of_platform(self, wanted: Option<&Platform>) -> Result<Self> {
+        let own = &self.platform;
+        let agrees = |wanted: &Platform| {
+            let variant = own.variant.is_none() || wanted.variant.is_none() || own.variant == wanted.variant;
+            variant && (&own.os, &own.architecture) == (&wanted.os, &wanted.architecture)
+        };
+        match wanted {
+            Some(wanted) if !agrees(wanted) => {
+                Err(Error::NoPlatform { wanted: wanted.clone(), available: vec![own.to_string()] })
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// The chainID of all layers; none for an image without layers.
     pub fn chain_id(&self) -> Option<Digest> {
         chain_ids(&self.diff_ids).pop()
@@ -101,8 +122,9 @@ impl Store {
         Ok((parsed, bytes.len() as u64))
     }
 
-    /// Reads an image by the digest of its manifest or of an index that leads to it; `platform` is the host's unless
-    /// given, and chooses in indexes only.
+    /// Reads an image by the digest of its manifest or of an index that leads to it.
+    ///
+    /// `platform` is the host's in indexes unless given; where it is given, the image must be of it.
     ///
     /// # Errors
     /// [`Error::NoBlob`], [`Error::NoPlatform`], [`Error::Document`] for what breaks a rule, or a failed call.
@@ -115,7 +137,9 @@ impl Store {
                 return Err(Error::WrongSize { digest: at, wanted: entry.size, got });
             }
             match (document, got) {
-                (Document::Manifest(manifest), size) => return self.image_of(at, size, manifest),
+                (Document::Manifest(manifest), size) => {
+                    return self.image_of(at, size, manifest)?.of_platform(platform);
+                }
                 (Document::Index(index), _) => {
                     let chosen = index.choose(platform.unwrap_or(&Platform::host()))?;
                     at = chosen.digest;

@@ -162,6 +162,18 @@ fn an_image_has_as_many_diff_ids_as_layers() {
 }
 
 #[test]
+fn an_image_without_an_index_is_of_its_own_platform_only() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(Some(dir.path())).expect("store");
+    let image = put_image(&store, &config(&[]), 0);
+    let of = |platform: &str| store.image(&image, Some(&platform.parse().expect("platform")));
+    of("linux/amd64").expect("its own");
+    let error = of("linux/arm64").expect_err("another");
+    assert_eq!(error.exit(), Exit::NotFound);
+    assert_eq!(error.to_string(), "no image for linux/arm64; there is linux/amd64");
+}
+
+#[test]
 fn documents_are_bounded_and_hashed_when_read() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = Store::open(Some(dir.path())).expect("store");

@@ -22,8 +22,6 @@ enum PlanError {
     Registry(#[from] registry::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error("no image for {wanted}; there is {found}")]
-    OtherPlatform { wanted: String, found: String },
     #[error("indexes nested deeper than {NESTING_LIMIT}")]
     Nested,
 }
@@ -33,7 +31,6 @@ impl Classify for PlanError {
         match self {
             Self::Registry(source) => source.exit(),
             Self::Store(source) => source.exit(),
-            Self::OtherPlatform { .. } => Exit::NotFound,
             Self::Nested => Exit::Content,
         }
     }
@@ -41,9 +38,7 @@ impl Classify for PlanError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(source) => source.hint(),
-            Self::Store(store::Error::NoPlatform { .. }) | Self::OtherPlatform { .. } => {
-                Some("choose one with --platform".to_owned())
-            }
+            Self::Store(store::Error::NoPlatform { .. }) => Some("choose one with --platform".to_owned()),
             Self::Store(source) => source.hint(),
             Self::Nested => None,
         }
@@ -69,14 +64,8 @@ fn choose(
     let (fetched, manifest) = manifest(store, place, origin, platform)?;
     let config = configuration(store, origin, &manifest.config)?;
     let size = fetched.bytes.len() as u64;
-    let image = Image::of(fetched.digest, size, manifest, &config)?;
-    match platform {
-        // An image without an index is what it is; asked for by name, another platform is not there.
-        Some(wanted) if !agrees(&image.platform, wanted) => {
-            Err(PlanError::OtherPlatform { wanted: wanted.to_string(), found: image.platform.to_string() })
-        }
-        _ => Ok(Plan { image, manifest: fetched.bytes, config }),
-    }
+    let image = Image::of(fetched.digest, size, manifest, &config)?.of_platform(platform)?;
+    Ok(Plan { image, manifest: fetched.bytes, config })
 }
 
 /// The configuration's bytes. Like a layer it is fetched by one process, however many want it at the same time.
@@ -100,11 +89,6 @@ fn configuration(store: &Store, origin: &dyn Origin, config: &Descriptor) -> Res
         // What lies there is spoilt: the origin's bytes take its place.
         _ => Ok(origin.document(config)?),
     }
-}
-
-fn agrees(found: &Platform, wanted: &Platform) -> bool {
-    let variant = found.variant.is_none() || wanted.variant.is_none() || found.variant == wanted.variant;
-    variant && (&found.os, &found.architecture) == (&wanted.os, &wanted.architecture)
 }
 
 fn manifest(
