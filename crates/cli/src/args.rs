@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 /// Arguments of every tool.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Keep images and containers in DIR [default: /var/lib/ocipipe for root, else $XDG_DATA_HOME/ocipipe]
-    #[arg(long, value_name = "DIR", env = "OCIPIPE_STORE", hide_env_values = true, global = true)]
+    #[arg(long, value_name = "DIR", env = "OCIPIPE_STORE", hide_env_values = true, global = true,
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub store: Option<PathBuf>,
 
     /// How messages look on stderr
@@ -30,4 +33,23 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Tool {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[test]
+    fn an_empty_store_is_no_mistake() {
+        // As an empty OCIPIPE_STORE gives it; the store's own default follows.
+        let tool = Tool::try_parse_from(["tool", "--store", ""]).expect("parse");
+        assert_eq!(tool.common.store, Some(PathBuf::new()));
+    }
 }

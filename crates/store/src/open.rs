@@ -63,12 +63,15 @@ struct Record {
 impl Store {
     /// Opens the store at `path`, or the caller's own where none is given, and makes it where there is none.
     ///
+    /// An empty path is none, as an empty `$OCIPIPE_STORE` gives it.
+    ///
     /// Without a path: /var/lib/ocipipe for root of the initial user namespace, else `$XDG_DATA_HOME/ocipipe`.
     ///
     /// # Errors
     /// [`Error::ForeignOwner`] where it is another's and was not named, [`Error::NotAStore`],
     /// [`Error::LayoutVersion`], or a failed call.
     pub fn open(path: Option<&Path>) -> Result<Self> {
+        let path = path.filter(|path| !path.as_os_str().is_empty());
         let named = path.is_some();
         let uid_map = read_proc("/proc/self/uid_map");
         let owner = outside(rustix::process::geteuid().as_raw(), &uid_map);
