@@ -6,17 +6,19 @@
 //! - A failure that came as an error line travels on unchanged and is not printed again.
 //! - Text that came from outside is printed with its control characters escaped.
 //!
-//! Deliberately not here: anything about images or containers.
+//! Deliberately not here: what the lines speak of. Tools look for that in the store.
 
 mod args;
 mod failure;
 mod input;
+mod kinds;
 mod progress;
 mod run;
 mod stage;
 
 pub use args::{Common, LogFormat};
 pub use failure::{During, Failure, escaped};
+pub use kinds::{container_line, image_line, rootfs_line};
 pub use progress::{Progress, Task, human_bytes};
 pub use run::run;
 pub use stage::Stage;

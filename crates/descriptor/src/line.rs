@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Classify, Descriptor, Digest, Exit, LINE_LIMIT, Platform, media};
+use crate::{Classify, Descriptor, Digest, Exit, LINE_LIMIT, Platform, canonical, media};
 
 /// One line between two stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,15 @@ pub struct ContainerLine {
     pub given_up: Option<bool>,
 }
 
+impl RootfsLine {
+    /// The digest and the size of the canonical `{type, diff_ids}`: the identity of a stack of layers.
+    pub fn identity(diff_ids: &[Digest]) -> (Digest, u64) {
+        let value = serde_json::json!({"type": "layers", "diff_ids": diff_ids});
+        let bytes = canonical(&value).expect("strings alone have a canonical form");
+        (Digest::of(&bytes), bytes.len() as u64)
+    }
+}
+
 /// A failure that travels to the end of the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorLine {
@@ -122,7 +131,7 @@ pub struct ErrorLine {
     pub hint: Option<String>,
 }
 
-/// The states of a container (DESIGN of this project; runtime-spec's `creating` never shows).
+/// The states of a container: those of runtime-spec 1.2, whose `creating` never shows, and `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {

@@ -19,7 +19,7 @@ use crate::tags;
 
 /// The tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
-    let store = Store::open(args.common.store.as_deref()).during(|| "opening the store".into())?;
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     raise_descriptor_limit();
     let commit = Commit { args: &args, lease: store.lease(), store: &store };
     if let Some(dir) = &args.rootfs {
@@ -61,11 +61,7 @@ struct Commit<'a> {
 
 impl Commit<'_> {
     fn line(&self, stage: &Stage, line: Line, n: usize) -> Result<(), Failure> {
-        let Line::Container(line) = line else {
-            let why = format!("a line of the kind {}, where a container's is needed", line.kind());
-            return Err(Failure::usage("input on stdin", why)
-                .with_hint("oci-mount makes a container of a rootfs line"));
-        };
+        let line = cli::container_line(line)?;
         let container = self.store.resolve_line(&line).during(|| format!("container {:?}", line.name))?;
         self.finish(stage, &container, n)
     }

@@ -38,13 +38,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> std::result::Result<u8, Fail
 }
 
 fn of_line(store: &Store, line: Line) -> std::result::Result<Container, Failure> {
-    match line {
-        Line::Container(line) => store.resolve_line(&line).during(|| format!("container {:?}", line.name)),
-        other => {
-            let why = format!("a line of the kind {}, where a container's is wanted", other.kind());
-            Err(Failure::usage("stdin", why).with_hint("put it after oci-mount"))
-        }
-    }
+    let line = cli::container_line(line)?;
+    store.resolve_line(&line).during(|| format!("container {:?}", line.name))
 }
 
 /// What is to be done for each container.

@@ -1,9 +1,9 @@
 //! The unpacked layers of an image.
 
 use cli::{During, Failure};
-use descriptor::{Digest, Exit, Line, RootfsLine};
+use descriptor::{Exit, Line, RootfsLine};
 use serde_json::json;
-use store::{Form, Image, Store};
+use store::{Form, Store};
 
 use crate::output::{self, Report};
 
@@ -11,7 +11,7 @@ use crate::output::{self, Report};
 pub(crate) fn show(store: &Store, stage: &cli::Stage, line: RootfsLine, full: bool) -> Result<(), Failure> {
     let what = || format!("rootfs of image {}", line.image);
     let image = store.image(&line.image, line.platform.as_ref()).during(what)?;
-    let (digest, size) = canonical(&image)?;
+    let (digest, size) = RootfsLine::identity(&image.diff_ids);
     if digest != line.digest {
         return Err(Failure::new(Exit::Content, what(), format!("wanted {}, got {digest}", line.digest)));
     }
@@ -50,11 +50,4 @@ pub(crate) fn show(store: &Store, stage: &cli::Stage, line: RootfsLine, full: bo
         report.row("layer", tree.display());
     }
     report.write()
-}
-
-/// The digest and size of the canonical `{type, diff_ids}`.
-fn canonical(image: &Image) -> Result<(Digest, u64), Failure> {
-    let value = json!({"type": "layers", "diff_ids": image.diff_ids});
-    let bytes = descriptor::canonical(&value).map_err(|e| Failure::new(Exit::Content, "rootfs", e))?;
-    Ok((Digest::of(&bytes), bytes.len() as u64))
 }

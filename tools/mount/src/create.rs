@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cli::{During, Failure, Stage};
-use descriptor::{Digest, Exit, RootfsLine};
+use descriptor::{Exit, RootfsLine};
 use store::containers::Mount;
 use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
 
@@ -52,7 +52,7 @@ impl Maker<'_> {
         let what = || format!("image {}", line.image);
         self.lease.touch(&line.image).during(what)?;
         let image = self.store.image(&line.image, line.platform.as_ref()).during(what)?;
-        if rootfs_digest(&image.diff_ids)? != line.digest {
+        if RootfsLine::identity(&image.diff_ids).0 != line.digest {
             let why = format!("its layers are not those of {}", line.digest);
             return Err(Failure::new(Exit::Content, what(), why));
         }
@@ -151,13 +151,6 @@ impl Maker<'_> {
         let one_off = overlay::OneOff::of(container).during(what)?;
         one_off.pass(stage.emit(&descriptor::Line::Container(line)), stage)
     }
-}
-
-/// The digest of a rootfs line: of the canonical `{type, diff_ids}`.
-fn rootfs_digest(diff_ids: &[Digest]) -> Result<Digest, Failure> {
-    let rootfs = serde_json::json!({ "type": "layers", "diff_ids": diff_ids });
-    let bytes = descriptor::canonical(&rootfs).map_err(|e| Failure::new(Exit::Content, "rootfs", e))?;
-    Ok(Digest::of(&bytes))
 }
 
 /// The files' variables, then those of -e, which win; one without a value is the caller's or none.

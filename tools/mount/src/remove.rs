@@ -16,18 +16,14 @@ pub(crate) fn all(stage: &mut Stage, store: &Store, names: &[String], force: boo
         let lines = stage.lines()?;
         return Ok(stage.for_each(lines, |_, line| one(of_line(store, line)?, force)));
     }
-    let named = names.iter().map(|name| store.container(name).during(|| format!("removing {name:?}")));
+    let named =
+        names.iter().map(|name| store.container(name).during(|| format!("removing container {name:?}")));
     Ok(stage.for_each(named, |_, container| one(container, force)))
 }
 
 fn of_line(store: &Store, line: Line) -> Result<Container, Failure> {
-    match line {
-        Line::Container(line) => store.resolve_line(&line).during(|| format!("removing {:?}", line.name)),
-        other => Err(Failure::usage(
-            "--remove",
-            format!("a line of the kind {}, not of a container", other.kind()),
-        )),
-    }
+    let line = cli::container_line(line)?;
+    store.resolve_line(&line).during(|| format!("removing container {:?}", line.name))
 }
 
 fn one(container: Container, force: bool) -> Result<(), Failure> {

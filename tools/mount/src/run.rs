@@ -1,7 +1,6 @@
 //! Open the store, make a container of each line, print its line.
 
 use cli::{During, Failure, Stage};
-use descriptor::{Line, RootfsLine};
 use store::Store;
 
 use crate::args::Args;
@@ -27,27 +26,13 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     };
     if maker.choices.name.as_deref().is_some_and(|name| !names::is_template(name)) {
         let line = stage.single("--name takes a single line, or has {n} in it")?;
-        maker.line(stage, &rootfs(line)?, 1)?;
+        maker.line(stage, &cli::rootfs_line(line)?, 1)?;
         return Ok(0);
     }
     let mut n = 0;
     let lines = stage.lines()?;
     Ok(stage.for_each(lines, |stage, line| {
         n += 1;
-        maker.line(stage, &rootfs(line)?, n)
+        maker.line(stage, &cli::rootfs_line(line)?, n)
     }))
-}
-
-fn rootfs(line: Line) -> Result<RootfsLine, Failure> {
-    match line {
-        Line::Rootfs(line) => Ok(line),
-        other => {
-            let why = format!("a line of the kind {}, where one of a rootfs is wanted", other.kind());
-            let hint = match other {
-                Line::Image(_) => "put oci-unpack before it",
-                _ => "it comes after oci-unpack",
-            };
-            Err(Failure::usage("stdin", why).with_hint(hint))
-        }
-    }
 }

@@ -21,8 +21,8 @@ struct Pull {
 
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     raise_open_files();
-    let store = Store::open(args.common.store.as_deref()).during(|| "store".to_owned())?;
-    let network = args.registry.network().during(|| "--creds".to_owned())?;
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
+    let network = args.registry.network().during(|| "--creds".into())?;
     let pull = Pull { store, network, args };
     let references = pull.args.references.iter().map(Ok);
     Ok(stage.for_each(references, |stage, place| pull.one(stage, place)))

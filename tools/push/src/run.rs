@@ -19,8 +19,8 @@ struct Push {
 }
 
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
-    let store = Store::open(args.common.store.as_deref()).during(|| "store".to_owned())?;
-    let network = args.registry.network().during(|| "--creds".to_owned())?;
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
+    let network = args.registry.network().during(|| "--creds".into())?;
     let push = Push { store, network, args };
     match &push.args.image {
         Some(name) => {
@@ -47,11 +47,8 @@ impl Push {
     }
 
     fn line(&self, stage: &mut Stage, line: Line) -> Result<(), Failure> {
-        let Line::Image(line) = line else {
-            let why = format!("it is a {} line, and an image line is wanted", line.kind());
-            return Err(Failure::usage("input on stdin", why));
-        };
-        self.store.owns(line.store.as_deref()).during(|| "the line's store".to_owned())?;
+        let line = cli::image_line(line)?;
+        self.store.owns(line.store.as_deref()).during(|| "image line".into())?;
         self.one(stage, &line.descriptor, line.reference.as_deref())
     }
 

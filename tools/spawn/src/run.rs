@@ -88,18 +88,10 @@ fn success(code: u8) -> Result<(), Failure> {
 
 /// The container of a line, as this store knows it.
 fn resolve(args: &Args, line: Line) -> Result<(ContainerLine, Container), Failure> {
-    let Line::Container(line) = line else {
-        let why = format!("wanted a container line, got one of {} {}", article(line.kind()), line.kind());
-        return Err(Failure::usage("stdin", why)
-            .with_hint("oci-mount makes a container: ... | oci-unpack | oci-mount | oci-spawn"));
-    };
-    let store = Store::open(args.common.store.as_deref()).during(|| "the store".into())?;
-    let container = store.resolve_line(&line).during(|| "the container of the line on stdin".into())?;
+    let line = cli::container_line(line)?;
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
+    let container = store.resolve_line(&line).during(|| format!("container {:?}", line.name))?;
     Ok((line, container))
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 /// Runs the container connected to this process and returns its command's status.

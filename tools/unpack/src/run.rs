@@ -1,9 +1,8 @@
 //! Find the image, unpack its layers, say so.
 
 use cli::{During, Failure, Stage};
-use descriptor::{Digest, Exit, Line, RootfsLine, canonical};
+use descriptor::{Digest, Exit, Line, RootfsLine};
 use registry::Reference;
-use serde_json::json;
 use store::{Image, Lease, Store};
 
 use crate::args::Args;
@@ -11,7 +10,7 @@ use crate::{flat, layers};
 
 /// The tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
-    let store = Store::open(args.common.store.as_deref()).during(|| "opening the store".into())?;
+    let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     let unpack = Unpack { args: &args, lease: store.lease(), store: &store };
     if let Some(name) = &args.image {
         let digest = unpack.named(name)?;
@@ -34,10 +33,7 @@ struct Unpack<'a> {
 
 impl Unpack<'_> {
     fn line(&self, stage: &Stage, line: Line) -> Result<(), Failure> {
-        let Line::Image(line) = line else {
-            let why = format!("a line of the kind {}, where an image's is needed", line.kind());
-            return Err(Failure::usage("input on stdin", why).with_hint("oci-pull gives image lines"));
-        };
+        let line = cli::image_line(line)?;
         self.store.owns(line.store.as_deref()).during(|| "image line".into())?;
         let digest = line.descriptor.digest;
         let name = line.reference.unwrap_or_else(|| digest.to_string());
@@ -78,11 +74,10 @@ impl Unpack<'_> {
     }
 
     fn rootfs(&self, image: &Image) -> RootfsLine {
-        let bytes = canonical(&json!({"type": "layers", "diff_ids": image.diff_ids}))
-            .expect("strings alone have a canonical form");
+        let (digest, size) = RootfsLine::identity(&image.diff_ids);
         RootfsLine {
-            digest: Digest::of(&bytes),
-            size: bytes.len() as u64,
+            digest,
+            size,
             platform: Some(image.platform.clone()),
             annotations: Default::default(),
             store: self.store.path().to_path_buf(),
