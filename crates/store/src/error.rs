@@ -138,6 +138,9 @@ pub enum Error {
     /// No container has this name or id.
     #[error("no container {0:?}")]
     NoContainer(String),
+    /// No image has this name.
+    #[error("the store has no image of the name {0:?}")]
+    NoImage(String),
     /// Several containers' ids begin so.
     #[error("{prefix:?} is the beginning of {count} containers' ids")]
     Ambiguous {
@@ -239,7 +242,9 @@ impl Classify for Error {
                 _ => Exit::Other,
             },
             Self::NoPlace | Self::BadName { .. } | Self::Ambiguous { .. } => Exit::Usage,
-            Self::NoBlob(_) | Self::NoPlatform { .. } | Self::NoContainer(_) => Exit::NotFound,
+            Self::NoBlob(_) | Self::NoPlatform { .. } | Self::NoContainer(_) | Self::NoImage(_) => {
+                Exit::NotFound
+            }
             Self::WrongKind { .. }
             | Self::WrongSize { .. }
             | Self::WrongDigest { .. }
@@ -267,6 +272,7 @@ impl Classify for Error {
             Self::NameTaken { .. } => "choose another --name, or take it over with --replace",
             Self::Exists { .. } => "choose another --name",
             Self::Ambiguous { .. } => "give more digits",
+            Self::NoImage(_) => "oci-inspect images lists what there is, oci-pull fetches more",
             _ => return None,
         };
         Some(hint.into())

@@ -27,24 +27,14 @@ pub(crate) fn find(store: &Store, text: &str) -> Result<Thing, Failure> {
     if by_name && let Ok(container) = store.container(text) {
         return Ok(Thing::Container(container));
     }
-    if let Some(line) = by_reference(store, text).during(what)? {
-        return Ok(Thing::Image(line));
+    if let Some((image, name)) = registry::by_reference(store, text).during(what)? {
+        return Ok(Thing::Image(line(store, image, Some(name))));
     }
     if let Some(digest) = by_digits(store, text)? {
         return by_digest(store, &digest);
     }
     Err(Failure::new(Exit::NotFound, what(), "no image, layer or container of this name, digest or id")
         .with_hint("oci-inspect images and oci-inspect containers list what there is"))
-}
-
-fn by_reference(store: &Store, text: &str) -> store::Result<Option<ImageLine>> {
-    let normalised = text.parse::<Reference>().ok().map(|reference| reference.to_string());
-    for name in [Some(text.to_string()), normalised].into_iter().flatten() {
-        if let Some(descriptor) = store.resolve(&name)? {
-            return Ok(Some(line(store, descriptor, Some(name))));
-        }
-    }
-    Ok(None)
 }
 
 /// The line of an image that the store has.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cli::{During, Failure, Stage};
-use descriptor::{Descriptor, Digest, Exit, ImageLine, Line};
-use registry::{Network, Place, Reference, Target};
+use descriptor::{Descriptor, Exit, ImageLine, Line};
+use registry::{Network, Place, Target};
 use store::Store;
 
 use crate::args::Args;
@@ -24,7 +24,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let push = Push { store, network, args };
     match &push.args.image {
         Some(name) => {
-            let (image, reference) = push.named(name)?;
+            let found = registry::stored_image(&push.store, name);
+            let (image, reference) = found.during(|| format!("image {name}"))?;
             push.one(stage, &image, reference.as_deref())?;
             Ok(0)
         }
@@ -50,23 +51,6 @@ impl Push {
         let line = cli::image_line(line)?;
         self.store.owns(line.store.as_deref()).during(|| "image line".into())?;
         self.one(stage, &line.descriptor, line.reference.as_deref())
-    }
-
-    /// The image of a reference or a digest, and the reference it goes to by default.
-    fn named(&self, name: &str) -> Result<(Descriptor, Option<String>), Failure> {
-        let what = || format!("image {name}");
-        if let Ok(digest) = name.parse::<Digest>() {
-            let (document, size) = self.store.document(&digest, None).during(what)?;
-            return Ok((Descriptor::new(document.media_type(), digest, size), None));
-        }
-        let reference: Reference = name.parse().during(what)?;
-        let normal = reference.to_string();
-        for text in [name, normal.as_str()] {
-            if let Some(image) = self.store.resolve(text).during(what)? {
-                return Ok((image, Some(normal.clone())));
-            }
-        }
-        Err(Failure::new(Exit::NotFound, what(), "the store has no image of this name"))
     }
 
     fn one(&self, stage: &mut Stage, image: &Descriptor, reference: Option<&str>) -> Result<(), Failure> {
@@ -107,7 +91,7 @@ impl Push {
         let why = "the image has no reference to push to";
         let reference = reference
             .ok_or_else(|| Failure::usage("destination", why).with_hint("name one: oci-push DEST"))?;
-        Ok(Place::Registry(reference.parse().during(|| "the line's reference".to_owned())?))
+        Ok(Place::Registry(reference.parse().during(|| "the image's reference".into())?))
     }
 }
 

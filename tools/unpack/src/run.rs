@@ -1,8 +1,7 @@
 //! Find the image, unpack its layers, say so.
 
 use cli::{During, Failure, Stage};
-use descriptor::{Digest, Exit, Line, RootfsLine};
-use registry::Reference;
+use descriptor::{Digest, Line, RootfsLine};
 use store::{Image, Lease, Store};
 
 use crate::args::Args;
@@ -13,8 +12,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     let unpack = Unpack { args: &args, lease: store.lease(), store: &store };
     if let Some(name) = &args.image {
-        let digest = unpack.named(name)?;
-        return unpack.image(stage, &digest, name).map(|()| 0);
+        let (image, _) = registry::stored_image(&store, name).during(|| format!("image {name}"))?;
+        return unpack.image(stage, &image.digest, name).map(|()| 0);
     }
     if args.to.is_some() {
         let line = stage.single("--to takes a single image")?;
@@ -52,25 +51,6 @@ impl Unpack<'_> {
         let line = self.rootfs(&image);
         self.lease.touch(&line.digest).during(what)?;
         stage.emit(&Line::Rootfs(line))
-    }
-
-    /// The digest that a positional argument names: the name as it stands, then in full, or a digest.
-    fn named(&self, name: &str) -> Result<Digest, Failure> {
-        let what = || format!("image {name:?}");
-        if let Some(found) = self.store.resolve(name).during(what)? {
-            return Ok(found.digest);
-        }
-        if let Ok(digest) = name.parse::<Digest>() {
-            return Ok(digest);
-        }
-        let full = name.parse::<Reference>().map(|reference| reference.to_string()).unwrap_or_default();
-        match self.store.resolve(&full).during(what)? {
-            Some(found) => Ok(found.digest),
-            None => {
-                let failure = Failure::new(Exit::NotFound, what(), "the store has no image of this name");
-                Err(failure.with_hint(format!("oci-pull {name}")))
-            }
-        }
     }
 
     fn rootfs(&self, image: &Image) -> RootfsLine {
