@@ -12,6 +12,7 @@
 
 pub mod binary;
 mod error;
+mod limits;
 pub mod lock;
 pub mod mount;
 mod net;
@@ -22,6 +23,7 @@ mod walk;
 mod writeback;
 
 pub use error::{Call, Error, Result};
+pub use limits::raise_open_files;
 pub use net::loopback_up;
 pub use root::{Parent, Root};
 pub use writeback::start_writeback;

@@ -20,7 +20,7 @@ use crate::tags;
 /// The tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
-    raise_descriptor_limit();
+    sys::raise_open_files();
     let commit = Commit { args: &args, lease: store.lease(), store: &store };
     if let Some(dir) = &args.rootfs {
         let line = commit.directory(stage, dir)?;
@@ -42,14 +42,6 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         n += 1;
         commit.line(stage, line, n)
     }))
-}
-
-/// Layers are opened all at once; 500 of them need more descriptors than the usual soft limit leaves.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, images of few layers still work, and others fail with the reason.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// What all images of this call share.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, ImageLine, Line};
 use registry::{Network, Origin, Place, Reference};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
 
 use crate::args::Args;
@@ -20,7 +19,7 @@ struct Pull {
 }
 
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
-    raise_open_files();
+    sys::raise_open_files();
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     let network = args.registry.network().during(|| "--creds".into())?;
     let pull = Pull { store, network, args };
@@ -74,10 +73,4 @@ fn name_of(place: &Place) -> Option<Reference> {
             layout.name.as_deref().filter(|name| name.contains(['/', ':'])).and_then(|name| name.parse().ok())
         }
     }
-}
-
-/// Each layer on its way is an open file. Where the limit stays, an image of a thousand layers fails by name.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
