@@ -16,6 +16,7 @@ use oci_spec::runtime::{Linux, LinuxResources, Mount, Process, Root, Spec, User}
 use serde_json::Value;
 
 use crate::defaults;
+use crate::environment::override_env;
 use crate::users::Identity;
 
 /// The version of the runtime specification that all peers in use accept.
@@ -152,20 +153,6 @@ pub fn environment(image: &ImageConfiguration, hostname: &str, given: &[String])
     override_env(&mut env, own);
     override_env(&mut env, given);
     env
-}
-
-/// Sets each `K=V` of `over`, in place where the name stands already. A word without a name or value sets nothing.
-pub fn override_env(env: &mut Vec<String>, over: &[String]) {
-    for pair in over {
-        let Some(name) = pair.split_once('=').map(|(name, _)| name).filter(|name| !name.is_empty()) else {
-            continue;
-        };
-        let same = |have: &String| have.split_once('=').is_some_and(|(have, _)| have == name);
-        match env.iter_mut().find(|have| same(have)) {
-            Some(have) => have.clone_from(pair),
-            None => env.push(pair.clone()),
-        }
-    }
 }
 
 /// The working directory, absolute.

@@ -1,16 +1,17 @@
-//! `-v SRC:DST[:ro]`.
+//! `-v SRC:DST[:ro]`, docker's short form of a bind mount.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A directory or file of the host in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Volume {
+pub struct Volume {
     /// On the host, absolute.
-    pub(crate) source: PathBuf,
+    pub source: PathBuf,
     /// In the container, absolute.
-    pub(crate) target: PathBuf,
-    pub(crate) read_only: bool,
+    pub target: PathBuf,
+    /// No writes through it.
+    pub read_only: bool,
 }
 
 impl FromStr for Volume {

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
+use runtime::Volume;
 use runtime::convert::Network;
-
-use crate::volume::Volume;
 
 /// Make a container of each rootfs line on stdin, mount its root and print its line.
 ///

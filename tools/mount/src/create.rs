@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cli::{During, Failure, Stage};
 use descriptor::{Exit, RootfsLine};
+use runtime::{Volume, environment};
 use store::containers::Mount;
 use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
 
@@ -83,7 +84,7 @@ impl Maker<'_> {
             process: store::containers::Process {
                 entrypoint: choices.entrypoint.as_ref().map(|words| words.0.clone()),
                 args: (!self.command.is_empty()).then(|| self.command.to_vec()),
-                env: environment(choices)?,
+                env: environment::given(&choices.env_file, &choices.env).during(|| "environment".into())?,
                 cwd: choices.workdir.clone(),
                 user: choices.user.clone(),
             },
@@ -153,42 +154,7 @@ impl Maker<'_> {
     }
 }
 
-/// The files' variables, then those of -e, which win; one without a value is the caller's or none.
-fn environment(choices: &Choices) -> Result<Vec<String>, Failure> {
-    let mut given = Vec::new();
-    for file in &choices.env_file {
-        given.extend(env_file(file)?);
-    }
-    given.extend(choices.env.iter().cloned());
-    let mut all = Vec::new();
-    for word in given {
-        if word.is_empty() || word.starts_with('=') {
-            return Err(Failure::usage("-e", format!("{word:?} has no name")));
-        }
-        let pair = if word.contains('=') {
-            Some(word)
-        } else {
-            std::env::var(&word).ok().map(|v| format!("{word}={v}"))
-        };
-        if let Some(pair) = pair {
-            runtime::convert::override_env(&mut all, std::slice::from_ref(&pair));
-        }
-    }
-    Ok(all)
-}
-
-/// The lines of an environment file that are neither empty nor comments; leading spaces do not count.
-fn env_file(path: &Path) -> Result<Vec<String>, Failure> {
-    let what = || format!("environment file {path:?}");
-    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, what(), "no such file"),
-        _ => Failure::new(Exit::Other, what(), e),
-    })?;
-    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(String::from).collect())
-}
-
-fn mount(volume: &crate::volume::Volume) -> Result<Mount, Failure> {
+fn mount(volume: &Volume) -> Result<Mount, Failure> {
     let text = |path: &Path| {
         path.to_str().map(String::from).ok_or_else(|| Failure::usage("-v", format!("{path:?} is not UTF-8")))
     };

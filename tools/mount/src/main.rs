@@ -7,7 +7,6 @@ mod helpers;
 mod names;
 mod remove;
 mod run;
-mod volume;
 
 fn main() -> std::process::ExitCode {
     cli::run("oci-mount", run::run)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cli::{Common, Failure};
+use runtime::Volume;
 use runtime::convert::Network;
 
 /// The tool's name.
@@ -90,7 +91,7 @@ pub(crate) struct Args {
 
     /// Mount a file or directory of the host
     #[arg(short, long, value_name = "SRC:DST[:ro]")]
-    pub(crate) volume: Vec<String>,
+    pub(crate) volume: Vec<Volume>,
 
     /// The network: none, private (loopback only) or host
     #[arg(long, value_name = "NET")]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use cli::{During, Failure};
 use descriptor::Exit;
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
-use runtime::convert::{Network, override_env, user};
-use runtime::{defaults, users};
+use runtime::convert::{Network, user};
+use runtime::environment::{self, override_env};
+use runtime::{Volume, defaults, users};
 use sys::Root;
 
 use crate::args::Args;
@@ -15,8 +16,6 @@ use crate::args::Args;
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 /// What a terminal is for a program that cannot know better (docker's).
 const TERM: &str = "TERM=xterm";
-/// An environment file is not longer than this.
-const ENV_FILE_BYTES: u64 = 1 << 20;
 /// The files of the host that a container on the host's network needs to find names.
 const NAME_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
@@ -36,13 +35,9 @@ pub(crate) struct Changes {
 impl Changes {
     /// Reads the changes.
     pub(crate) fn of(args: &Args) -> Result<Self, Failure> {
-        let mut env = Vec::new();
-        for file in &args.env_file {
-            env.extend(env_file(file)?);
-        }
-        env.extend(args.env.iter().filter_map(|word| variable(word)));
-        let volumes = args.volume.iter().map(|text| volume(text)).collect::<Result<_, _>>()?;
-        let proxies = PROXIES.iter().filter_map(|name| variable(name)).collect();
+        let env = environment::given(&args.env_file, &args.env).during(|| "environment".into())?;
+        let volumes = args.volume.iter().map(bind).collect::<Result<_, _>>()?;
+        let proxies = PROXIES.iter().filter_map(|name| environment::variable(name)).collect();
         Ok(Self {
             command: args.command.clone(),
             env,
@@ -165,68 +160,18 @@ fn add_missing(env: &mut Vec<String>, pairs: &[String]) {
     }
 }
 
-/// `K=V` as it stands; `K` with the caller's value, or nothing where the caller has none.
-fn variable(word: &str) -> Option<String> {
-    if word.contains('=') {
-        return Some(word.to_string());
+/// The mount of a volume, whose source has to be there.
+fn bind(volume: &Volume) -> Result<Mount, Failure> {
+    if !volume.source.exists() {
+        let what = format!("-v {}", volume.source.display());
+        return Err(Failure::new(Exit::NotFound, what, "no such file or directory on this host"));
     }
-    std::env::var(word).ok().map(|value| format!("{word}={value}"))
-}
-
-fn env_file(path: &Path) -> Result<Vec<String>, Failure> {
-    let failed = |why: String| Failure::usage(format!("environment file {path:?}"), why);
-    let length = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
-    if length > ENV_FILE_BYTES {
-        return Err(failed(format!("{length} bytes, more than {ENV_FILE_BYTES}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.filter_map(variable).collect())
-}
-
-/// `SRC:DST[:ro]`: a path of the host, relative ones from the caller's directory, and one of the container.
-fn volume(text: &str) -> Result<Mount, Failure> {
-    let failed = |why: &str| Failure::usage(format!("volume {text:?}"), why);
-    let mut parts = text.split(':');
-    let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
-        return Err(failed("wanted as SRC:DST or SRC:DST:ro"));
-    };
-    let read_only = match (parts.next(), parts.next()) {
-        (None, _) | (Some("rw"), None) => false,
-        (Some("ro"), None) => true,
-        _ => return Err(failed("the third part is ro or rw")),
-    };
-    if !target.starts_with('/') || target.split('/').any(|name| name == "..") {
-        return Err(failed("the target has to be an absolute path without .."));
-    }
-    if source.is_empty() {
-        return Err(failed("no source"));
-    }
-    let absolute = std::path::absolute(source).map_err(|e| failed(&e.to_string()))?;
-    if !absolute.exists() {
-        let why = format!("{} does not exist", absolute.display());
-        return Err(Failure::new(Exit::NotFound, format!("volume {text:?}"), why));
-    }
-    Ok(defaults::bind(&absolute, Path::new(target), read_only))
+    Ok(defaults::bind(&volume.source, &volume.target, volume.read_only))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn volumes_are_read_strictly() {
-        let mount = volume("/etc:/mnt/etc:ro").expect("a volume");
-        assert_eq!(
-            (mount.source().as_deref(), mount.destination().as_path()),
-            (Some(Path::new("/etc")), Path::new("/mnt/etc"))
-        );
-        for (text, status) in
-            [("/etc", 2), ("/etc:x", 2), ("/etc:/a/../b", 2), ("/etc:/a:rx", 2), ("/nowhere:/a", 3)]
-        {
-            assert_eq!(volume(text).expect_err(text).exit(), status, "{text}");
-        }
-    }
 
     #[test]
     fn what_the_container_has_is_not_overridden_by_what_is_missing() {
