@@ -8,6 +8,7 @@
 //! - Nothing of a layer's content is ever executed, opened as a device or loaded.
 //!
 //! Deliberately not here: where blobs come from and where trees go. That is the store's.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 // From tar to tree.
 mod chunks;

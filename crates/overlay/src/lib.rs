@@ -8,6 +8,7 @@
 //! - Nothing of an image is reached but through [`sys::Root`].
 //!
 //! Deliberately not here: processes. What runs in a root is the runtime's.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod error;
 mod live;

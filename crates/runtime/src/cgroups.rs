@@ -13,6 +13,7 @@ impl Hierarchy {
 }
 
 /// The hierarchies that a container is shown: as this process's own cgroup file lists them.
+#[allow(clippy::disallowed_methods, reason = "the kernel's file about this process")]
 pub(crate) fn hierarchies() -> Vec<Hierarchy> {
     let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     parse(&text)

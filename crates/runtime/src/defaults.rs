@@ -63,6 +63,7 @@ const MASKED: [&str; 12] = [
 ];
 
 /// The masked paths; each processor's thermal counters are there only where the host has them.
+#[allow(clippy::disallowed_methods, reason = "the host's sysfs")]
 pub fn masked_paths() -> Vec<String> {
     let mut paths: Vec<String> = MASKED.iter().map(ToString::to_string).collect();
     for processor in 0..processors() {
@@ -75,6 +76,7 @@ pub fn masked_paths() -> Vec<String> {
 }
 
 /// How many processors the host may have, from the kernel's range "0-N"; zero where it does not tell.
+#[allow(clippy::disallowed_methods, reason = "the host's sysfs")]
 fn processors() -> usize {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
     let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<usize>().ok());

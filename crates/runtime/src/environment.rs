@@ -90,6 +90,7 @@ fn set(all: &mut Vec<String>, word: &str) -> Result<(), BadEnvironment> {
 }
 
 /// The lines of a file that are neither empty nor comments; leading spaces do not count.
+#[allow(clippy::disallowed_methods, reason = "the caller's own file, as named on the command line")]
 fn read(path: &Path) -> Result<Vec<String>, BadEnvironment> {
     let failed = |source| BadEnvironment::File { path: path.into(), source };
     let mut text = String::new();

@@ -15,6 +15,7 @@
 //!
 //! Deliberately not here: images, the store, where lines come from. Control groups, seccomp, hooks and joining a pid
 //! namespace are refused by name.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod capability;
 mod cgroups;

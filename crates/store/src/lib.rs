@@ -11,6 +11,7 @@
 //!
 //! Deliberately not here: fetching, unpacking, mounting and running; this crate knows where things lie and when
 //! they are whole.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod blobs;
 pub mod check;

@@ -6,7 +6,6 @@
 //! - a capability that is missing skips a test aloud ([`probe`]) and is counted, it never passes silently.
 //!
 //! Deliberately not here: mocks of our own crates.
-#![allow(clippy::disallowed_methods, reason = "tests make their own files below a private directory")]
 
 pub mod canary;
 pub mod fixtures;
