@@ -11,7 +11,7 @@ use crate::Failure;
 pub fn image_line(line: Line) -> Result<ImageLine, Failure> {
     match line {
         Line::Image(line) => Ok(line),
-        other => Err(other_kind(other, "image", "oci-pull and oci-commit write image lines")),
+        other => Err(other_kind(other, "an image", "oci-pull and oci-commit write image lines")),
     }
 }
 
@@ -22,7 +22,7 @@ pub fn image_line(line: Line) -> Result<ImageLine, Failure> {
 pub fn rootfs_line(line: Line) -> Result<RootfsLine, Failure> {
     match line {
         Line::Rootfs(line) => Ok(line),
-        other => Err(other_kind(other, "rootfs", "oci-unpack makes a rootfs line of an image line")),
+        other => Err(other_kind(other, "a rootfs", "oci-unpack makes a rootfs line of an image line")),
     }
 }
 
@@ -33,16 +33,16 @@ pub fn rootfs_line(line: Line) -> Result<RootfsLine, Failure> {
 pub fn container_line(line: Line) -> Result<ContainerLine, Failure> {
     match line {
         Line::Container(line) => Ok(line),
-        other => Err(other_kind(other, "container", "oci-mount makes a container line of a rootfs line")),
+        other => Err(other_kind(other, "a container", "oci-mount makes a container line of a rootfs line")),
     }
 }
 
 fn other_kind(line: Line, wanted: &str, hint: &str) -> Failure {
-    match line {
-        Line::Error(line) => Failure::travelling(line),
-        other => {
-            let why = format!("wanted a line of the kind {wanted}, got one of the kind {}", other.kind());
-            Failure::usage("stdin", why).with_hint(hint)
-        }
-    }
+    let got = match line {
+        Line::Image(_) => "an image",
+        Line::Rootfs(_) => "a rootfs",
+        Line::Container(_) => "a container",
+        Line::Error(line) => return Failure::travelling(line),
+    };
+    Failure::usage("stdin", format!("wanted {wanted} line, got {got} line")).with_hint(hint)
 }

@@ -234,7 +234,10 @@ fn namespaces(linux: &Linux) -> Result<(u64, Vec<Step>)> {
             LinuxNamespaceType::Cgroup => LinkNameSpaceType::ControlGroup,
             other => return Err(Error::Unsupported(format!("joining a {other} namespace"))),
         };
-        #[allow(clippy::disallowed_methods, reason = "a namespace of the host, as the configuration names it")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a namespace of the host, as the configuration names it"
+        )]
         let file = File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
         joins.push(Step::new(format!("join the {kind} namespace"), Action::Join(file, link)));
     }

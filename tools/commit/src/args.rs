@@ -60,7 +60,7 @@ pub(crate) struct ConfigArgs {
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<Instruction>,
 
-    /// Set an environment variable; without a value it is taken from the environment
+    /// Set an environment variable; without a value, the caller's
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = change::env_flag)]
     env: Vec<(String, String)>,
 

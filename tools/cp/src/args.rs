@@ -8,7 +8,7 @@ use crate::place::Place;
 /// else under the new name; SRC/. is what is in a directory. Links are copied, not followed. Directories that are there
 /// already keep their owner and permissions.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-cp", version)]
+#[command(name = "oci-cp", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// What to copy, and where to: [NAME]:PATH is in the container
     #[arg(required = true, num_args = 2.., value_name = "SRC... DST")]

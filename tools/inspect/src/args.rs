@@ -6,7 +6,7 @@ use descriptor::Platform;
 ///
 /// Reads lines from stdin where nothing is named. Prints a line in a pipe and a report on a terminal.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-inspect", version)]
+#[command(name = "oci-inspect", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// A reference, digest, container's name or id, or the first four digits or more of a digest or id;
     /// or the word images or containers for a list of all
@@ -25,8 +25,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "check")]
     pub(crate) manifests: bool,
 
-    /// Of an index, show the image for OS/ARCH[/VARIANT] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM", conflicts_with = "check")]
+    /// Of an index, its image for this platform [default: the index itself]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with = "check")]
     pub(crate) platform: Option<Platform>,
 
     /// Read all blobs again and look for what is damaged or half-made; exit 6 where something is

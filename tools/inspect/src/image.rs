@@ -1,7 +1,7 @@
 //! An image: its line, its configuration and layers.
 
 use cli::{During, Failure, human_bytes};
-use descriptor::{Exit, ImageLine, Line, Platform};
+use descriptor::{Exit, ImageLine, Line};
 use serde_json::{Value, json};
 use store::{DOCUMENT_LIMIT, Document, Form, Image, Store};
 
@@ -18,8 +18,8 @@ pub(crate) fn show(store: &Store, stage: &cli::Stage, line: ImageLine, args: &Ar
     }
     let (document, _) =
         store.document(&line.descriptor.digest, Some(&line.descriptor.media_type)).during(what)?;
-    match &document {
-        Document::Index(index) if args.manifests => {
+    match (&document, &args.platform) {
+        (Document::Index(index), _) if args.manifests => {
             let present = survey::present(store, index);
             if present.is_empty() {
                 return Err(Failure::new(Exit::NotFound, what(), "the store has none of the index's images"));
@@ -31,9 +31,8 @@ pub(crate) fn show(store: &Store, stage: &cli::Stage, line: ImageLine, args: &Ar
             }
             Ok(())
         }
-        Document::Index(index) if args.platform.is_some() => {
-            let wanted = args.platform.clone().unwrap_or_else(Platform::host);
-            let entry = index.choose(&wanted).during(what)?.clone();
+        (Document::Index(index), Some(wanted)) => {
+            let entry = index.choose(wanted).during(what)?.clone();
             show_one(store, stage, find::line(store, entry, line.reference.clone()), args)
         }
         _ => show_one(store, stage, line, args),

@@ -10,7 +10,7 @@ use runtime::convert::Network;
 /// A container is a writable layer over the image's, with docker's defaults and the choices made here. Its directory is
 /// an OCI bundle. Volumes that the image declares are directories of the writable layer.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-mount", version)]
+#[command(name = "oci-mount", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// Remove containers, those named or those of the lines on stdin, instead of making any
     #[arg(long)]
@@ -55,11 +55,11 @@ pub(crate) struct Choices {
     #[arg(long, requires = "name")]
     pub(crate) replace: bool,
 
-    /// Set a variable, or take it from the caller's environment where no value is given
-    #[arg(short, long, value_name = "K[=V]")]
+    /// Set an environment variable; without a value, the caller's
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
 
-    /// Set the variables that FILE lists, one K[=V] a line
+    /// Set the environment variables that FILE lists, one KEY[=VALUE] a line
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
 
@@ -98,10 +98,10 @@ pub(crate) struct Choices {
     pub(crate) read_only: bool,
 
     /// Set a label
-    #[arg(short, long, value_name = "K[=V]", value_parser = label)]
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = label)]
     pub(crate) label: Vec<(String, String)>,
 
-    /// Do not pass the caller's proxy variables on when the container runs
+    /// Do not pass the caller's proxy variables on to a container with a network
     #[arg(long)]
     pub(crate) no_http_proxy: bool,
 }

@@ -8,14 +8,14 @@ use registry::{Place, RegistryArgs};
 /// The line comes as soon as the manifest and the configuration are verified; layers follow, and the end of the
 /// output means that all is there.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-pull", version)]
+#[command(name = "oci-pull", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// An image: [docker://]NAME[:TAG][@DIGEST] or oci:DIR[:REF]
     #[arg(required = true, value_name = "REF")]
     pub(crate) references: Vec<Place>,
 
-    /// Of an image for several platforms, fetch the one for OS/ARCH[/VARIANT] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
+    /// Which image of an index [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
     /// Print the line when all is there, not before

@@ -7,7 +7,7 @@ use registry::{Place, RegistryArgs};
 /// Reads image lines from stdin and prints a line for each image at its destination. Layers that are still on their
 /// way into the store are followed.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-push", version)]
+#[command(name = "oci-push", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// Where to: [docker://]NAME[:TAG] or oci:DIR[:REF] [default: the line's own reference]
     #[arg(value_name = "DEST")]

@@ -32,7 +32,7 @@ the tool has the status of its kind as with the other tools.
 
 /// Runs the container of the line on stdin
 #[derive(Debug, Clone, Parser)]
-#[command(name = TOOL, version, after_help = AFTER_HELP)]
+#[command(name = TOOL, version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -74,10 +74,10 @@ pub(crate) struct Args {
     pub(crate) stderr: Option<PathBuf>,
 
     /// Set an environment variable; without a value, the caller's
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
 
-    /// Set environment variables from a file of KEY=VALUE lines
+    /// Set the environment variables that FILE lists, one KEY[=VALUE] a line
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
 
@@ -85,19 +85,19 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
 
-    /// The user, by name or number
+    /// The user and group, by name or number as the container's files know them
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
 
-    /// Mount a file or directory of the host
+    /// Mount the host's SRC at DST
     #[arg(short, long, value_name = "SRC:DST[:ro]")]
     pub(crate) volume: Vec<Volume>,
 
-    /// The network: none, private (loopback only) or host
-    #[arg(long, value_name = "NET")]
+    /// The network: none, private (a loopback interface of its own) or host
+    #[arg(long, visible_alias = "network", value_name = "NET")]
     pub(crate) net: Option<Network>,
 
-    /// Do not hand the caller's proxy variables on to a container with a network
+    /// Do not pass the caller's proxy variables on to a container with a network
     #[arg(long)]
     pub(crate) no_http_proxy: bool,
 
