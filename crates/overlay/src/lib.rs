@@ -4,7 +4,7 @@
 //! - A writable layer is mounted at most once at a time; who mounts it holds the container's lock, and what the state
 //!   records of a mount is checked against the kernel before it is used.
 //! - Each mount lies on a private mount of its own directory, so that it does not propagate to other namespaces.
-//! - What we make for a container (mount points, helper files) lies in its `init` lower, never in `upper`.
+//! - Mount points that we make for a container lie in its `init` lower, never in `upper`.
 //! - Nothing of an image is reached but through [`sys::Root`].
 //!
 //! Deliberately not here: processes. What runs in a root is the runtime's.
@@ -25,4 +25,3 @@ pub use oneoff::{OneOff, taken};
 pub use plan::Plan;
 pub use points::{Kind, Metadata, Missing, Point, resolve};
 pub use remove::{Running, remove};
-pub use stack::{LOWERS_LIMIT, Stack, Writable};

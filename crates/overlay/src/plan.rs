@@ -103,11 +103,11 @@ impl Plan {
         Metadata::of(&store.dir().open_dir(top).about("opening a layer's directory")?)
     }
 
-    /// Opens all directories of the container at `container` (`containers/<id>`): what [`Stack::mount`] mounts.
+    /// Opens all directories of the container at `container` (`containers/<id>`).
     ///
     /// # Errors
     /// A directory that is missing.
-    pub fn stack(&self, store: &Store, container: &str) -> Result<Stack> {
+    fn stack(&self, store: &Store, container: &str) -> Result<Stack> {
         let mut lowers = vec![directory(store, &format!("{container}/init"))?];
         for tree in &self.image {
             lowers.push(directory(store, tree)?);
@@ -122,7 +122,7 @@ impl Plan {
     /// The caller holds the container's lock and has seen that its writable layer is mounted nowhere else.
     ///
     /// # Errors
-    /// As [`Stack::mount`].
+    /// [`Error::NotPrivileged`], a directory that is missing, what the kernel says of the mount.
     pub fn mount_detached(&self, store: &Store, container: &str) -> Result<OwnedFd> {
         let stack = self.stack(store, container)?;
         mount(store, &stack, Some(container))

@@ -18,24 +18,24 @@ use crate::error::About;
 use crate::{Error, Result};
 
 /// The most lowers of one mount: `OVL_MAX_STACK` of fs/overlayfs.
-pub const LOWERS_LIMIT: usize = 500;
+pub(crate) const LOWERS_LIMIT: usize = 500;
 
 /// The directories of a mount, opened.
 #[derive(Debug)]
-pub struct Stack {
+pub(crate) struct Stack {
     /// The read-only directories, top first.
-    pub lowers: Vec<OwnedFd>,
+    pub(crate) lowers: Vec<OwnedFd>,
     /// The writable layer and the kernel's working directory beside it; without them the view is read-only.
-    pub writable: Option<Writable>,
+    pub(crate) writable: Option<Writable>,
 }
 
 /// The writable side of a mount.
 #[derive(Debug)]
-pub struct Writable {
+pub(crate) struct Writable {
     /// Takes all changes.
-    pub upper: OwnedFd,
+    pub(crate) upper: OwnedFd,
     /// The kernel's own; on the same file system.
-    pub work: OwnedFd,
+    pub(crate) work: OwnedFd,
 }
 
 /// How directories are named to the kernel, newest first.
@@ -52,7 +52,7 @@ impl Stack {
     ///
     /// # Errors
     /// [`Error::NotPrivileged`], [`Error::TooManyLayers`], or what the kernel says.
-    pub fn mount(&self) -> Result<OwnedFd> {
+    pub(crate) fn mount(&self) -> Result<OwnedFd> {
         if self.lowers.len() > LOWERS_LIMIT {
             return Err(Error::TooManyLayers { found: self.lowers.len(), limit: LOWERS_LIMIT });
         }
@@ -94,7 +94,7 @@ impl Stack {
     ///
     /// # Errors
     /// As [`Stack::mount`]; the options have to fit into a page (about 200 lowers).
-    pub fn mount_through(&self, parent: BorrowedFd<'_>, place: &str) -> Result<OwnedFd> {
+    pub(crate) fn mount_through(&self, parent: BorrowedFd<'_>, place: &str) -> Result<OwnedFd> {
         let lowers: Vec<String> =
             self.lowers.iter().map(|fd| through_proc(fd).display().to_string()).collect();
         let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
@@ -128,7 +128,7 @@ impl Stack {
     }
 
     /// True where the kernel takes lowers one by one (Linux 6.5).
-    pub fn kernel_takes_one_by_one() -> bool {
+    pub(crate) fn kernel_takes_one_by_one() -> bool {
         let Ok(context) = Context::open("overlay") else { return true };
         // Relative paths are refused by name of the option, an unknown option by "Unknown parameter".
         match context.set("lowerdir+", "/") {

@@ -33,7 +33,7 @@ pub const STOP_SIGNAL_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
 pub enum Network {
     /// A namespace of its own with nothing but the loopback interface.
     None,
-    /// A namespace of its own; without helpers that is the loopback interface only.
+    /// A namespace of its own, with the loopback interface only.
     Private,
     /// The host's.
     Host,
@@ -84,7 +84,7 @@ pub struct Creation<'a> {
     pub hostname: &'a str,
     /// No writes to the root file system.
     pub read_only: bool,
-    /// Mounts after the kernel's own, helper files among them.
+    /// Mounts after the kernel's own, those of files for `/etc` among them.
     pub mounts: Vec<Mount>,
     /// The user as it was given, and who that is in this container.
     pub user: (&'a str, &'a Identity),

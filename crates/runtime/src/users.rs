@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use sys::Root;
 
 /// No account file is read beyond this; the largest found in published images is below 100 KiB.
-pub const ACCOUNTS_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+const ACCOUNTS_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 /// (uid_t)-1 means "leave as it is" to chown(2) and setresuid(2), so it names nobody.
 const NOBODY_AT_ALL: u32 = u32::MAX;
 /// As many supplementary groups as the kernel takes (`NGROUPS_MAX`).
@@ -131,7 +131,7 @@ pub fn resolve(root: &Root, user: &str) -> Result<Identity, UserError> {
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn group_id(root: &Root, group: &str) -> Result<u32, UserError> {
+fn group_id(root: &Root, group: &str) -> Result<u32, UserError> {
     if is_number(group) {
         return number("group", group);
     }

@@ -218,19 +218,6 @@ pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
     Err(Error::new("statx", "mount id", Errno::OPNOTSUPP))
 }
 
-/// True where `fd` is the root of a mount.
-///
-/// # Errors
-/// The errno of `statx(2)`; `EOPNOTSUPP` where the kernel does not tell (before 5.8).
-pub fn is_mount_root(fd: BorrowedFd<'_>) -> Result<bool> {
-    let answer = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)
-        .call("statx", || "mount root".into())?;
-    if !answer.stx_attributes_mask.contains(rustix::fs::StatxAttributes::MOUNT_ROOT) {
-        return Err(Error::new("statx", "mount root", Errno::OPNOTSUPP));
-    }
-    Ok(answer.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
-}
-
 /// The mount namespace of a process, `None` for the caller, as the inode number of its `/proc` link.
 ///
 /// # Errors
@@ -316,7 +303,6 @@ mod tests {
         let inside = root.open("at", OFlags::PATH, Mode::empty()).expect("inside");
         assert_eq!(mount_id(inside.as_fd()), mount_id(mount.as_fd()));
         assert_ne!(mount_id(inside.as_fd()), mount_id(root.as_fd()));
-        assert!(is_mount_root(inside.as_fd()).expect("statx"));
         drop(inside);
 
         assert_eq!(unmount(root.as_fd(), "at", Busy::Refuse).expect_err("in use").errno, Errno::BUSY);

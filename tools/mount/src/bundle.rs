@@ -14,7 +14,7 @@ use store::{ContainerDraft, CreateDoc, Store};
 use sys::Root;
 
 use crate::create::Unpacked;
-use crate::helpers::{self, Helper};
+use crate::etc::{self, EtcFile};
 
 /// The runtime's own mount points.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -32,13 +32,13 @@ pub(crate) fn fill(
     let network: Network = doc.network.parse().map_err(|e: String| Failure::usage("--net", e))?;
     let hostname = match (&doc.hostname, network) {
         (Some(chosen), _) => chosen.clone(),
-        (None, Network::Host) => helpers::host_name()?,
+        (None, Network::Host) => etc::host_name()?,
         (None, _) => draft.id()[..SHORT_ID].to_string(),
     };
     let plan = Plan::of(store, unpacked.trees.iter().map(store::LayerTree::path)).during(what)?;
     let binds = Binds::open(doc)?;
-    let helpers = helpers::of(network);
-    let wanted = points(doc, unpacked, &helpers, &binds);
+    let files = etc::of(network);
+    let wanted = points(doc, unpacked, &files, &binds);
 
     // The image as the container will see it, for as long as `init` is empty.
     let own = draft.path().join("init");
@@ -53,7 +53,7 @@ pub(crate) fn fill(
 
     missing.make(&inside(draft, "init")?).during(what)?;
     root.apply(&inside(draft, "upper")?).during(what)?;
-    helpers::write(&inside(draft, "files")?, network, &hostname)?;
+    etc::write(&inside(draft, "files")?, network, &hostname)?;
     let labels: Vec<_> = doc.labels.clone().into_iter().collect();
     let config = convert::spec(&Creation {
         image: &unpacked.image.config,
@@ -65,7 +65,7 @@ pub(crate) fn fill(
         network,
         hostname: &hostname,
         read_only: doc.read_only,
-        mounts: mounts(draft, doc, &helpers),
+        mounts: mounts(draft, doc, &files),
         user: (user, &identity),
     });
     let config = convert::to_bytes(&config).map_err(|e| Failure::new(Exit::Content, what(), e))?;
@@ -105,7 +105,7 @@ impl Binds {
 }
 
 /// What has to exist in the container, in the order of mounting; directories that nothing is mounted on come last.
-fn points(doc: &CreateDoc, unpacked: &Unpacked, helpers: &[Helper], binds: &Binds) -> Vec<Point> {
+fn points(doc: &CreateDoc, unpacked: &Unpacked, files: &[EtcFile], binds: &Binds) -> Vec<Point> {
     let point = |path: &str, kind| Point { path: path.into(), kind };
     let mut all: Vec<Point> = KERNEL.map(|path| point(path, Kind::Kernel)).into();
     let mut mounts: Vec<Point> =
@@ -113,7 +113,7 @@ fn points(doc: &CreateDoc, unpacked: &Unpacked, helpers: &[Helper], binds: &Bind
     // An outer mount covers what is inside it, whichever was named first.
     mounts.sort_by_key(|mount| mount.path.components().count());
     all.extend(mounts);
-    all.extend(helpers.iter().filter(|h| !is_taken(doc, h)).map(|helper| point(helper.target, Kind::File)));
+    all.extend(files.iter().filter(|file| !is_taken(doc, file)).map(|file| point(file.target, Kind::File)));
     let plain = |path: PathBuf| Point { path, kind: Kind::Plain };
     all.extend(convert::volumes(&unpacked.image.config).into_iter().map(plain));
     all.push(plain(convert::working_directory(&unpacked.image.config, doc.process.cwd.as_deref())));
@@ -121,15 +121,14 @@ fn points(doc: &CreateDoc, unpacked: &Unpacked, helpers: &[Helper], binds: &Bind
 }
 
 /// Whether the user mounts something of his own there.
-fn is_taken(doc: &CreateDoc, helper: &Helper) -> bool {
-    doc.mounts.iter().any(|mount| Path::new(&mount.target) == Path::new(helper.target))
+fn is_taken(doc: &CreateDoc, file: &EtcFile) -> bool {
+    doc.mounts.iter().any(|mount| Path::new(&mount.target) == Path::new(file.target))
 }
 
-fn mounts(draft: &ContainerDraft, doc: &CreateDoc, helpers: &[Helper]) -> Vec<oci_spec::runtime::Mount> {
-    let files = draft.final_path().join("files");
-    let ours = helpers.iter().filter(|helper| helper.mounted && !is_taken(doc, helper));
-    let ours =
-        ours.map(|helper| defaults::bind(&files.join(helper.name), Path::new(helper.target), doc.read_only));
+fn mounts(draft: &ContainerDraft, doc: &CreateDoc, files: &[EtcFile]) -> Vec<oci_spec::runtime::Mount> {
+    let dir = draft.final_path().join("files");
+    let ours = files.iter().filter(|file| file.mounted && !is_taken(doc, file));
+    let ours = ours.map(|file| defaults::bind(&dir.join(file.name), Path::new(file.target), doc.read_only));
     let mut theirs: Vec<_> = doc.mounts.iter().collect();
     theirs.sort_by_key(|mount| Path::new(&mount.target).components().count());
     let theirs = theirs.into_iter().map(|mount| {

@@ -3,7 +3,7 @@
 mod args;
 mod bundle;
 mod create;
-mod helpers;
+mod etc;
 mod names;
 mod remove;
 mod run;

@@ -1,4 +1,4 @@
-//! The files that docker gives a container besides the image's: hosts, hostname, resolv.conf.
+//! The files of /etc that docker gives a container besides the image's: hosts, hostname, resolv.conf.
 //!
 //! They lie in the bundle and are bind-mounted, so neither the image's own nor the writable layer is touched.
 
@@ -18,19 +18,19 @@ const MODE: Mode = Mode::from_raw_mode(0o644);
 
 /// A file of the bundle's `files/` and where it is mounted.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub(crate) struct EtcFile {
     pub(crate) name: &'static str,
     pub(crate) target: &'static str,
     /// Whether it is mounted from the start; resolv.conf waits for a run with a network.
     pub(crate) mounted: bool,
 }
 
-/// The helper files of a network. resolv.conf is written for all, as a single run may have the host's network.
-pub(crate) fn of(network: Network) -> [Helper; 3] {
+/// The files for a network. resolv.conf is written for all, as a single run may have the host's network.
+pub(crate) fn of(network: Network) -> [EtcFile; 3] {
     [
-        Helper { name: "resolv.conf", target: "/etc/resolv.conf", mounted: network == Network::Host },
-        Helper { name: "hosts", target: "/etc/hosts", mounted: true },
-        Helper { name: "hostname", target: "/etc/hostname", mounted: true },
+        EtcFile { name: "resolv.conf", target: "/etc/resolv.conf", mounted: network == Network::Host },
+        EtcFile { name: "hosts", target: "/etc/hosts", mounted: true },
+        EtcFile { name: "hostname", target: "/etc/hostname", mounted: true },
     ]
 }
 
@@ -78,7 +78,7 @@ fn create(files: &Root, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::File::from(fd).write_all(bytes).call("write", || name.into())
     });
     written
-        .map_err(|source| overlay::Error::Call { what: "writing a helper file", source })
+        .map_err(|source| overlay::Error::Call { what: "writing a file for /etc", source })
         .during(|| name.into())
 }
 
