@@ -193,6 +193,8 @@ fn no_root() -> Error {
 
 fn session() -> Result<()> {
     rustix::process::setsid().call("setsid", String::new)?;
+    // The caller's keys are not the container's.
+    sys::process::new_session_keyring()?;
     // While the host's directories are open here, no process of a joined namespace may look into this one.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .call("prctl", || "PR_SET_DUMPABLE, 0".into())

@@ -34,7 +34,7 @@ impl Step {
 pub(crate) enum Action {
     /// Asks the kernel to kill this process with its parent, and makes sure that the parent lived then.
     DieWithParent,
-    /// A session of its own, unreadable to others while the host is still in reach.
+    /// A session and a session keyring of its own; unreadable to others while the host is still in reach.
     Session,
     /// Enters an existing namespace.
     Join(File, LinkNameSpaceType),

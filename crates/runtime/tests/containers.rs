@@ -305,6 +305,44 @@ fn binds_land_where_they_should_and_read_only_ones_are() {
 }
 
 #[test]
+fn a_read_only_volume_is_read_only_with_all_that_is_mounted_below_it() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let host = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(host.path().join("sub")).expect("mkdir");
+    let script = "touch /v/x /v/sub/x; ls /v/sub | wc -l";
+    for (read_only, refused, made) in [(true, 2, "0\n"), (false, 0, "1\n")] {
+        let volume = runtime::defaults::bind(host.path(), "/v".as_ref(), read_only);
+        bundle.mounts().truncate(4);
+        bundle.mounts().push(json!(volume));
+        let run = bundle.command(&["sh", "-c", script]);
+        let below = "mount -t tmpfs below $0/sub && exec \"$@\"";
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", below])
+            .arg(host.path())
+            .arg(run.get_program())
+            .args(run.get_args())
+            .output()
+            .expect("run");
+        assert_eq!(text(&output.stderr).matches("Read-only").count(), refused, "{output:?}");
+        assert_eq!(text(&output.stdout), made, "{output:?}");
+    }
+}
+
+#[test]
+fn the_session_keyring_is_the_containers_own() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    let rings = |keys: &str| -> Vec<String> {
+        let sessions = keys.lines().filter(|line| line.contains("_ses:"));
+        sessions.filter_map(|line| line.split(' ').next().map(str::to_string)).collect()
+    };
+    let Ok(keys) = fs::read_to_string("/proc/keys") else { return };
+    let before = rings(&keys);
+    let inside = rings(&bundle.stdout(&["cat", "/proc/keys"]));
+    assert!(inside.iter().any(|ring| !before.contains(ring)), "{before:?} {inside:?}");
+}
+
+#[test]
 fn a_mount_target_that_is_swapped_for_a_link_meanwhile_never_leads_outside() {
     let Some(mut bundle) = Bundle::new() else { return };
     let shared = tempfile::tempdir().expect("a temporary directory");

@@ -231,6 +231,25 @@ pub fn signal(pidfd: impl AsFd, number: i32) -> Result<()> {
     if answer == 0 { Ok(()) } else { Err(failed("pidfd_send_signal", format!("{fd}, {number}"), last())) }
 }
 
+/// Leaves the session keyring that came from the caller for a new, empty one without a name (keyrings(7)).
+///
+/// A kernel without keyrings, or a sandbox that forbids them, gives what runs here no way to the caller's either.
+///
+/// # Errors
+/// The errno of `keyctl(2)`: `EDQUOT` where the user has too many keys.
+pub fn new_session_keyring() -> Result<()> {
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name is allowed and asks for an anonymous keyring.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+    if answer >= 0 {
+        return Ok(());
+    }
+    match last() {
+        Errno::NOSYS | Errno::PERM | Errno::ACCESS => Ok(()),
+        errno => Err(failed("keyctl", "KEYCTL_JOIN_SESSION_KEYRING".into(), errno)),
+    }
+}
+
 fn last() -> Errno {
     let raw = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     Errno::from_raw_os_error(raw)
@@ -281,6 +300,26 @@ mod tests {
             99
         });
         assert_eq!(status(&cloned.expect("clone3")), Some(5));
+    }
+
+    #[test]
+    fn a_new_session_keyring_has_none_of_the_callers_keys() {
+        let (kind, name) = (c"user".as_ptr(), c"ocipipe-test".as_ptr());
+        let session = libc::KEY_SPEC_SESSION_KEYRING;
+        // SAFETY: constant strings that the kernel only reads.
+        let add = || unsafe { libc::syscall(libc::SYS_add_key, kind, name, kind, 4_usize, session) };
+        // SAFETY: as above.
+        let find = || unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SEARCH, session, kind, name, 0) };
+        if add() < 0 {
+            eprintln!("skipped: this kernel or sandbox has no keyrings");
+            return;
+        }
+        let cloned = clone(0, true, || {
+            let had = find() > 0;
+            let left = new_session_keyring().is_ok() && find() < 0;
+            u8::from(!had) + 2 * u8::from(!left)
+        });
+        assert_eq!(status(&cloned.expect("clone3")), Some(0));
     }
 
     #[test]
