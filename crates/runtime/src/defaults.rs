@@ -115,14 +115,16 @@ pub fn mounts() -> Vec<Mount> {
 }
 
 /// A bind mount of the host's `source`, which docker makes recursive and private.
+///
+/// A read-only one is so with all that is mounted below the source (`rro`), as docker's are since release 25.
 pub fn bind(source: &Path, destination: &Path, read_only: bool) -> Mount {
-    let access = if read_only { "ro" } else { "rw" };
+    let access: &[&str] = if read_only { &["ro", "rro"] } else { &["rw"] };
     let mut mount = Mount::default();
     mount
         .set_destination(destination.into())
         .set_typ(Some("bind".into()))
         .set_source(Some(source.into()))
-        .set_options(Some(["rbind", "rprivate", access].map(String::from).into()));
+        .set_options(Some(["rbind", "rprivate"].iter().chain(access).map(ToString::to_string).collect()));
     mount
 }
 
