@@ -124,7 +124,7 @@ impl fmt::Display for Failure {
         match &self.kind {
             Kind::Own { what, why, .. } => write!(f, "{}: {}", escaped(what), escaped(why)),
             Kind::Travelling(line) => {
-                write!(f, "{}: {}: {}", line.tool, escaped(&line.what), escaped(&line.why))
+                write!(f, "{}: {}: {}", escaped(&line.tool), escaped(&line.what), escaped(&line.why))
             }
             Kind::ReaderGone => f.write_str("the reader of stdout is gone"),
         }
@@ -162,11 +162,16 @@ impl<T, E: Classify> During<T> for Result<T, E> {
     }
 }
 
-/// Text for a terminal: control characters, which could move its cursor, are escaped.
+/// Text for a terminal: control characters, which could move its cursor, and marks that turn the direction of writing
+/// are escaped.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if c.is_control() || descriptor::is_steering(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
     }
     out
 }
@@ -186,5 +191,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
         assert_eq!(escaped("a\u{1b}[2Jb\n\u{9b}c\u{e9}"), "a\\u{1b}[2Jb\\n\\u{9b}c\u{e9}");
+        assert_eq!(escaped("gpj\u{202e}exe.\u{5d0}"), "gpj\\u{202e}exe.\u{5d0}");
     }
 }

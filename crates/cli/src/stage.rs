@@ -155,7 +155,8 @@ impl Stage {
     fn say(&self, level: &str, text: &str) {
         let line = match self.log_format {
             LogFormat::Json => {
-                serde_json::json!({"level": level, "tool": self.tool, "message": text}).to_string()
+                let object = serde_json::json!({"level": level, "tool": self.tool, "message": text});
+                descriptor::printable(object.to_string())
             }
             LogFormat::Text if level == "warning" => format!("{}: warning: {}", self.tool, escaped(text)),
             LogFormat::Text => format!("{}: {}", self.tool, escaped(text)),
@@ -171,7 +172,7 @@ impl Stage {
             {
                 all.extend(members);
             }
-            to_stderr(&object.to_string());
+            to_stderr(&descriptor::printable(object.to_string()));
             return;
         }
         let mut text = format!("{}: {}: {}", message.tool, escaped(&message.what), escaped(&message.why));

@@ -27,7 +27,7 @@ pub use exit::{Classify, Exit};
 pub use line::{ContainerLine, ErrorLine, ImageLine, Line, LineError, RootfsLine, Status};
 pub use object::{BadPlatform, Descriptor, Platform};
 pub use read::{LineReader, read_one_exact};
-pub use write::{LineWriter, WriteError};
+pub use write::{LineWriter, WriteError, is_steering, printable};
 
 /// The most bytes a line may have, its newline included: `PIPE_BUF` on Linux (pipe(7)).
 pub const LINE_LIMIT: usize = 4096;

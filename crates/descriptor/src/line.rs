@@ -168,7 +168,7 @@ pub enum LineError {
     /// A media type that is none of ours.
     #[error("its mediaType is {0:?}")]
     MediaType(String),
-    /// A member is missing that its kind has.
+    /// A member is missing that its kind has, or says nothing: an error's exit status of 0.
     #[error("{kind} line without {member}")]
     Missing {
         /// The kind of line.
@@ -283,8 +283,8 @@ impl Line {
 
 /// The members of a kind, or the error that names the first that is missing.
 macro_rules! need {
-    ($kind:literal, $members:ident . $member:ident, $name:literal) => {
-        $members.$member.ok_or(LineError::Missing { kind: $kind, member: $name })?
+    ($kind:literal, $member:expr, $name:literal) => {
+        $member.ok_or(LineError::Missing { kind: $kind, member: $name })?
     };
 }
 
@@ -344,7 +344,8 @@ impl Members {
     fn error_line(self) -> Result<ErrorLine, LineError> {
         Ok(ErrorLine {
             tool: need!("error", self.tool, "tool"),
-            exit: need!("error", self.exit, "exit"),
+            // Success would hide the failure from every later stage.
+            exit: need!("error", self.exit.filter(|&status| status != 0), "exit"),
             what: need!("error", self.what, "what"),
             why: need!("error", self.why, "why"),
             hint: self.hint,
@@ -406,6 +407,7 @@ mod tests {
             r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1}"#,
             r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:../x","size":1}"#,
             r#"{"mediaType":"application/vnd.ocipipe.error.v1+json","tool":"x","exit":256,"what":"","why":""}"#,
+            r#"{"mediaType":"application/vnd.ocipipe.error.v1+json","tool":"x","exit":0,"what":"","why":""}"#,
             &twice,
             &negative,
         ] {

@@ -50,12 +50,12 @@ impl LineWriter {
     /// [`WriteError`]; [`WriteError::ReaderGone`] on `EPIPE`, for which `SIGPIPE` must be ignored, as Rust does.
     pub fn write(&self, line: &Line) -> Result<(), WriteError> {
         let mut json = line.to_json();
-        let mut bytes = json.to_string().into_bytes();
+        let mut bytes = printable(json.to_string()).into_bytes();
         if bytes.len() >= LINE_LIMIT {
             if let Some(members) = json.as_object_mut() {
                 members.shift_remove("annotations");
             }
-            bytes = json.to_string().into_bytes();
+            bytes = printable(json.to_string()).into_bytes();
         }
         bytes.push(b'\n');
         if bytes.len() > LINE_LIMIT {
@@ -71,6 +71,27 @@ impl LineWriter {
             }
         }
     }
+}
+
+/// The same JSON with the controls escaped that JSON leaves as they are, and by which a terminal could be steered: delete,
+/// the C1 set (a CSI among them), and what turns the direction of writing.
+pub fn printable(json: String) -> String {
+    if !json.contains(is_steering) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        // Outside of strings JSON has none of them, and none is beyond the basic plane.
+        if is_steering(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+    }
+    out
+}
+
+/// True for a control character, and for a mark of Unicode's bidirectional algorithm (UAX #9) or a line separator, by which
+/// a text can look like another one. Newlines and tabs between JSON's members are whitespace.
+pub fn is_steering(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -99,6 +120,19 @@ mod tests {
         let squeezed = written(&image(LINE_LIMIT, 10)).expect("fits without annotations");
         assert!(squeezed.len() <= LINE_LIMIT && !squeezed.windows(11).any(|w| w == b"annotations"));
         assert!(matches!(written(&image(10, LINE_LIMIT)), Err(WriteError::TooLong(_))));
+    }
+
+    #[test]
+    fn a_line_steers_no_terminal_and_reads_back_the_same() {
+        let mut line = image(1, 1);
+        if let Line::Image(image) = &mut line {
+            image.reference = Some("\u{1b}[2J\u{9b}2J\u{7f}\u{202e}x\u{e9}\u{1f600}\n".into());
+        }
+        let bytes = written(&line).expect("fits");
+        let text = std::str::from_utf8(&bytes).expect("UTF-8");
+        assert!(!text.trim_end().contains(is_steering), "{text:?}");
+        assert!(text.contains('\u{e9}') && text.contains('\u{1f600}'), "{text:?}");
+        assert_eq!(Line::parse(&bytes).expect("parse"), line);
     }
 
     #[test]

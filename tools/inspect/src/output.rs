@@ -26,7 +26,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes a JSON value: indented for a person, otherwise on one line.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     let text = if to_a_person() { format!("{value:#}\n") } else { format!("{value}\n") };
-    write(text.as_bytes())
+    write(descriptor::printable(text).as_bytes())
 }
 
 /// A report: a column of labels, a column of values.
