@@ -20,6 +20,9 @@ use crate::transport::{Call, Transport};
 /// The most bytes a token server's answer may have.
 const TOKEN_LIMIT: u64 = 1 << 20;
 
+/// Shorter secrets are not looked for in what a registry says: any word may hold them.
+const SHORTEST_HIDDEN: usize = 4;
+
 /// A user and a password, for one registry.
 #[derive(Clone)]
 pub struct Credentials {
@@ -63,6 +66,25 @@ fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// The forms in which an answer could repeat what it was asked with, longest first: the header's value, the pair behind
+/// Basic, its password.
+pub(crate) fn secrets(header: &HeaderValue) -> Vec<String> {
+    let text = header.to_str().unwrap_or_default();
+    let Some((scheme, value)) = text.split_once(' ') else { return Vec::new() };
+    let mut all = vec![value.to_owned()];
+    if scheme == "Basic"
+        && let Ok(pair) = base64::engine::general_purpose::STANDARD.decode(value)
+        && let Ok(pair) = String::from_utf8(pair)
+    {
+        let password = pair.split_once(':').map(|(_, password)| password.to_owned());
+        all.push(pair);
+        all.extend(password);
+    }
+    // A gap for each letter of a message would tell more than it hides.
+    all.retain(|secret| secret.len() >= SHORTEST_HIDDEN);
+    all
 }
 
 /// What a session does to one repository, as a token's scope names it.

@@ -115,7 +115,7 @@ struct Said {
 }
 
 /// What a registry says in the body of an answer that says no (distribution-spec, "Error Codes").
-pub(crate) fn message(mut body: Stream) -> Option<String> {
+pub(crate) fn message(mut body: Stream, secrets: &[String]) -> Option<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 8 << 10];
     while bytes.len() < MESSAGE_READ_LIMIT {
@@ -124,10 +124,10 @@ pub(crate) fn message(mut body: Stream) -> Option<String> {
             _ => break,
         }
     }
-    words(&bytes)
+    words(&bytes, secrets)
 }
 
-fn words(bytes: &[u8]) -> Option<String> {
+fn words(bytes: &[u8], secrets: &[String]) -> Option<String> {
     let text = match serde_json::from_slice::<Envelope>(bytes) {
         Ok(envelope) => {
             let first = envelope.errors.into_iter().next()?;
@@ -136,6 +136,8 @@ fn words(bytes: &[u8]) -> Option<String> {
         // Web servers and proxies answer in plain words; a page of HTML says nothing on a terminal.
         Err(_) => std::str::from_utf8(bytes).ok().map(str::trim).filter(|t| is_sentence(t))?.to_owned(),
     };
+    // Some repeat the request; its credentials do not belong into a log.
+    let text = secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "(hidden)"));
     // Untrusted, and on its way to a terminal.
     Some(text.chars().take(MESSAGE_SHOWN).flat_map(char::escape_debug).collect())
 }
@@ -166,9 +168,9 @@ mod tests {
             ),
         ];
         for (body, expected) in table {
-            assert_eq!(words(body.as_bytes()).as_deref(), expected, "{body}");
+            assert_eq!(words(body.as_bytes(), &[]).as_deref(), expected, "{body}");
         }
         let long = format!(r#"{{"errors":[{{"message":"{}"}}]}}"#, "x".repeat(5000));
-        assert_eq!(words(long.as_bytes()).map(|m| m.len()), Some(MESSAGE_SHOWN));
+        assert_eq!(words(long.as_bytes(), &[]).map(|m| m.len()), Some(MESSAGE_SHOWN));
     }
 }

@@ -15,10 +15,10 @@ use reqwest::header::{
 };
 use reqwest::{Method, StatusCode, Url};
 
-use crate::address;
 use crate::error::{Error, Result};
 use crate::failure;
 use crate::retry::Patience;
+use crate::{address, auth};
 
 /// The most redirects one request follows (curl's and containerd's order of magnitude).
 const REDIRECT_LIMIT: usize = 10;
@@ -110,7 +110,7 @@ impl Transport {
     fn exchange(&self, call: &Call<'_>, url: &Url, authorization: Option<HeaderValue>) -> Result<Answer> {
         let mut request = Request::new(call.method.clone(), url.clone());
         request.headers_mut().extend(call.headers.iter().cloned());
-        if let Some(value) = authorization {
+        if let Some(value) = authorization.clone() {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         if let Some(body) = call.body {
@@ -120,7 +120,7 @@ impl Transport {
         let seconds = call.time.unwrap_or(self.patience.stall).as_secs();
         let response =
             self.client(url)?.execute(request).map_err(|e| failure::of_request(url, &e, seconds))?;
-        Ok(Answer { url: url.clone(), response, stall: self.patience.stall })
+        Ok(Answer { url: url.clone(), response, stall: self.patience.stall, sent: authorization })
     }
 }
 
@@ -152,6 +152,8 @@ pub(crate) struct Answer {
     url: Url,
     response: Response,
     stall: Duration,
+    /// What the request was authorised with: an answer that repeats it is not repeated.
+    sent: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -207,7 +209,8 @@ impl Answer {
         let (url, status) = (self.shown(), self.status().as_u16());
         let retry_after = self.text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
         let reason = self.status().canonical_reason().unwrap_or_default();
-        let message = failure::message(self.into_body()).unwrap_or_else(|| reason.to_owned());
+        let secrets = self.sent.as_ref().map(auth::secrets).unwrap_or_default();
+        let message = failure::message(self.into_body(), &secrets).unwrap_or_else(|| reason.to_owned());
         Error::Status { url, status, message, retry_after }
     }
 

@@ -241,3 +241,19 @@ fn bytes_that_are_not_the_blobs_never_arrive_whole() {
     upload(&server, b"payload", b"payload").expect("the right bytes go");
     assert_eq!(server.seen().iter().filter(|seen| seen.method == "PUT" && seen.whole).count(), 1);
 }
+
+#[test]
+fn an_answer_that_repeats_the_credentials_is_not_repeated() {
+    let repeat = |seen: &support::Seen, out: &mut std::net::TcpStream| {
+        let sent = seen.header("authorization").unwrap_or_default();
+        let said = format!(r#"{{"errors":[{{"message":"{sent}, that is {CREDS}, may not read a/b"}}]}}"#);
+        answer(out, 403, &[], said.as_bytes());
+    };
+    for server in [behind_basic(repeat), behind_bearer(repeat)] {
+        let (status, text) = exit(repository(&server, Access::Pull, Some(CREDS)).manifest("v1"));
+        assert_eq!(status, Exit::Refused, "{text}");
+        assert!(text.contains("may not read a/b"), "{text}");
+        let own = if text.contains("Basic") { &SECRETS[..2] } else { &SECRETS[2..3] };
+        assert!(own.iter().all(|secret| !text.contains(secret)), "{text}");
+    }
+}
