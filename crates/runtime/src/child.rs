@@ -176,6 +176,9 @@ impl<'a> Child<'a> {
         // Copies beyond 2 first, so that none is overwritten before its turn.
         let mut high = Vec::with_capacity(3);
         for stream in streams {
+            // Through the host's own null device the container could change that node's mode and owner.
+            let null = devices::null_again(self.root()?, stream)?;
+            let stream = null.as_ref().map_or(stream, AsFd::as_fd);
             let copy = rustix::io::fcntl_dupfd_cloexec(stream, REPORT + 1);
             high.push(copy.call("fcntl", || "F_DUPFD_CLOEXEC".into())?);
         }

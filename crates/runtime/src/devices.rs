@@ -1,6 +1,6 @@
 //! Device nodes: made in the container's own /dev and believed only after `fstat(2)`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
@@ -77,6 +77,20 @@ pub(crate) fn null(root: &Root) -> Result<OwnedFd> {
     let null = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
     check(&null, path, FileType::CharacterDevice, makedev(1, 3))?;
     Ok(null)
+}
+
+/// The container's null device in place of a stream that is one, opened for the same; `None` for any other stream.
+pub(crate) fn null_again(root: &Root, stream: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    let stat = rustix::fs::fstat(stream).call("fstat", || "a standard stream".into())?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != makedev(1, 3) {
+        return Ok(None);
+    }
+    let access = rustix::fs::fcntl_getfl(stream).call("fcntl", || "F_GETFL".into())? & OFlags::ACCMODE;
+    let path = Path::new("dev/null");
+    let null = root.open(path, access | OFlags::NOFOLLOW | OFlags::NOCTTY, Mode::empty())?;
+    check(&null, path, FileType::CharacterDevice, makedev(1, 3))?;
+    Ok(Some(null))
 }
 
 fn check(node: &OwnedFd, path: &Path, kind: FileType, device: u64) -> Result<()> {

@@ -6,7 +6,7 @@ mod bundle;
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -326,6 +326,24 @@ fn a_read_only_volume_is_read_only_with_all_that_is_mounted_below_it() {
         assert_eq!(text(&output.stderr).matches("Read-only").count(), refused, "{output:?}");
         assert_eq!(text(&output.stdout), made, "{output:?}");
     }
+}
+
+#[test]
+fn a_null_device_of_the_host_is_not_handed_to_the_container() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let script = "for n in 0 1 2; do stat -L -c %d:%i:%F /proc/1/fd/$n /dev/null; done > /out; \
+                  cat <&0; echo x; echo x >&2; touch /proc/1/fd/0";
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").expect("open");
+    let mut command = bundle.command(&["sh", "-c", script]);
+    let status = command.stdin(null()).stdout(null()).stderr(null()).status().expect("run");
+    assert_eq!(status.code(), Some(0));
+    let seen = fs::read_to_string(bundle.root().join("out")).expect("read");
+    let own = seen.lines().nth(1).expect("the container's own").to_string();
+    // The host's is another one, and what else a stream is stays as it is.
+    let host = fs::metadata("/dev/null").expect("stat");
+    assert_ne!(own.split(':').next(), Some(host.dev().to_string().as_str()));
+    assert!(seen.lines().filter(|line| **line == own).count() == 5, "{seen}");
+    assert_eq!(bundle.stdout(&["echo", "out"]), "out\n");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Commands of busybox that the tests use.
-pub(crate) const APPLETS: [&str; 18] = [
+pub(crate) const APPLETS: [&str; 19] = [
     "sh", "ls", "cat", "id", "env", "sleep", "echo", "mount", "hostname", "grep", "readlink", "touch",
-    "kill", "wc", "pwd", "su", "mknod", "head",
+    "kill", "wc", "pwd", "su", "mknod", "head", "stat",
 ];
 pub(crate) const DOCKERS: [&str; 14] = [
     "CAP_CHOWN",
