@@ -44,6 +44,9 @@ pub struct CreateDoc {
     /// Kept for a look after a failure (`--keep-on-failure`).
     #[serde(skip_serializing_if = "is_false")]
     pub keep_on_failure: bool,
+    /// Whether the caller's proxies are the container's, too (`--no-http-proxy`); where it is not said, they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<bool>,
     /// Choices of a version that knows more.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
@@ -104,6 +107,11 @@ impl CreateDoc {
         let rule =
             |e: descriptor::NotCanonical| Error::document("create.json", DocumentFault::Rule(e.to_string()));
         descriptor::canonical(&value).map_err(rule)
+    }
+
+    /// Whether the caller's proxy variables are handed on to the container when it runs.
+    pub fn passes_proxies(&self) -> bool {
+        self.http_proxy.unwrap_or(true)
     }
 
     /// The container's id: 64 hexadecimal digits.

@@ -1,6 +1,5 @@
 //! From a rootfs line to a container: what the image is, what was chosen, the name.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use cli::{During, Failure, Stage};
@@ -74,10 +73,6 @@ impl Maker<'_> {
     /// The user's choices, without a name yet.
     fn document(&self, unpacked: &Unpacked) -> Result<CreateDoc, Failure> {
         let choices = self.choices;
-        let mut more = BTreeMap::new();
-        if choices.no_http_proxy {
-            more.insert("httpProxy".to_string(), false.into());
-        }
         Ok(CreateDoc {
             image: Some(unpacked.image.manifest_digest),
             diff_ids: unpacked.image.diff_ids.clone(),
@@ -95,7 +90,7 @@ impl Maker<'_> {
             labels: choices.label.iter().cloned().collect(),
             auto_remove: choices.rm,
             keep_on_failure: choices.keep_on_failure,
-            more,
+            http_proxy: choices.no_http_proxy.then_some(false),
             ..CreateDoc::default()
         })
     }

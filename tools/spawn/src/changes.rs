@@ -68,7 +68,9 @@ impl Changes {
     }
 
     /// Changes the configuration; `view` is the container's root, where users are looked up.
-    pub(crate) fn apply(&self, spec: &mut Spec, view: &Root) -> Result<(), Failure> {
+    ///
+    /// The caller's proxies are handed on only to a container with a network, and where its making did not forbid that.
+    pub(crate) fn apply(&self, spec: &mut Spec, view: &Root, proxies: bool) -> Result<(), Failure> {
         self.set_network(spec);
         if let Some(mounts) = spec.mounts_mut() {
             // A mount of this run replaces the container's own at the same place.
@@ -87,7 +89,7 @@ impl Changes {
         }
         let home = self.set_user(process, view)?;
         let mut env = process.env().clone().unwrap_or_default();
-        if has_network {
+        if has_network && proxies {
             add_missing(&mut env, &self.proxies);
         }
         override_env(&mut env, &self.env);

@@ -48,7 +48,8 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let mut spec = configuration(&bundle)?;
     let (root, view) = root(container, &state)?;
     make_points(&bundle, &view, &launch.changes.points(&spec))?;
-    launch.changes.apply(&mut spec, &view)?;
+    let proxies = container.create().during(named)?.passes_proxies();
+    launch.changes.apply(&mut spec, &view, proxies)?;
     drop(view);
     let signal = stop_signal(spec.annotations().as_ref());
     let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
