@@ -2,16 +2,21 @@
 
 use crate::place::Place;
 
+const USAGE: &str = "\
+oci-cp [OPTIONS] SRC... [NAME]:DST
+       oci-cp [OPTIONS] [NAME]:SRC... DST";
+
 /// Copy files into a container (SRC... :DST) or out of it (:SRC... DST), and pass its line on.
 ///
-/// The container is that of the line on stdin, or NAME's in NAME:PATH. Rules are docker cp's: into an existing directory,
+/// The container is that of the line on stdin, or NAME's in NAME:PATH. Copied out for several lines, DST contains {name}, or
+/// n in braces for the count. Rules are docker cp's: into an existing directory,
 /// else under the new name; SRC/. is what is in a directory. Links are copied, not followed. Directories that are there
 /// already keep their owner and permissions.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-cp", version, max_term_width = 100)]
+#[command(name = "oci-cp", version, max_term_width = 100, override_usage = USAGE)]
 pub(crate) struct Args {
     /// What to copy, and where to: [NAME]:PATH is in the container
-    #[arg(required = true, num_args = 2.., value_name = "SRC... DST")]
+    #[arg(required = true, num_args = 2.., value_name = "PATH")]
     pub(crate) paths: Vec<Place>,
 
     /// The owner of what is copied [default: 0:0 in the container, the caller outside]
