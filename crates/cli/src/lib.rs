@@ -20,5 +20,5 @@ pub use args::{Common, LogFormat};
 pub use failure::{During, Failure, escaped};
 pub use kinds::{container_line, image_line, rootfs_line};
 pub use progress::{Progress, Task, human_bytes};
-pub use run::run;
+pub use run::{run, run_with};
 pub use stage::Stage;

@@ -37,6 +37,12 @@ impl Stage {
         }
     }
 
+    /// Where the arguments could not be read.
+    pub(crate) fn with_format(mut self, format: LogFormat) -> Self {
+        self.log_format = format;
+        self
+    }
+
     /// The tool's name.
     pub fn tool(&self) -> &'static str {
         self.tool
@@ -55,13 +61,26 @@ impl Stage {
     /// # Errors
     /// Exit 2 for a second line, with `why` a single one is wanted; as [`Stage::lines`] otherwise.
     pub fn single(&self, why: &str) -> Result<Line, Failure> {
+        self.single_or_end(why, |_| {})
+    }
+
+    /// As [`Stage::single`]; where it fails, `end` gets each line that was read: nobody else will ever see them.
+    ///
+    /// # Errors
+    /// As [`Stage::single`].
+    pub fn single_or_end(&self, why: &str, mut end: impl FnMut(Line)) -> Result<Line, Failure> {
         let mut lines = Lines::open()?;
         let first = lines.next().unwrap_or_else(|| Err(empty()))?;
-        match lines.next() {
-            None => Ok(first),
-            Some(Ok(_)) => Err(Failure::usage("a second line on stdin", why)),
-            Some(Err(failure)) => Err(failure),
-        }
+        let failure = match lines.next() {
+            None => return Ok(first),
+            Some(Ok(second)) => {
+                end(second);
+                Failure::usage("a second line on stdin", why)
+            }
+            Some(Err(failure)) => failure,
+        };
+        end(first);
+        Err(failure)
     }
 
     /// One line of stdin, not a byte more: the rest belongs to somebody else.

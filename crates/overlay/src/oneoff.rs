@@ -4,9 +4,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use cli::{During, Failure, Stage};
+use descriptor::Line;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
-use store::Container;
+use store::{Container, Store};
 
 use crate::remove::{Running, remove};
 
@@ -34,6 +35,17 @@ impl OneOff {
         let doc = container.create()?;
         let container = doc.auto_remove.then(|| container.clone());
         Ok(Self { container, keep_on_failure: doc.keep_on_failure })
+    }
+
+    /// Ends the journey of a line's container that no stage will take: where it is a one-off, as after a failure.
+    pub fn abandon(store: &Store, line: &Line, stage: &Stage) {
+        let Line::Container(line) = line else { return };
+        // What cannot be found in this store is not ours to remove.
+        let Ok(container) = store.resolve_line(line) else { return };
+        if let Ok(one_off) = Self::of(&container) {
+            // Ended by the failure that the stage tells, and so without one of its own.
+            let _ = one_off.end(&Err::<(), _>(Failure::reader_gone()), stage);
+        }
     }
 
     /// The stage is the last one of the container's journey: removes it, whether or not all went well, except that

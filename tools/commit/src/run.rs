@@ -32,8 +32,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         return commit.finish(stage, &container, 1).map(|()| 0);
     }
     if tags::name_one_image(&args.tags) {
-        let line =
-            stage.single("--tag names one image; for several the name contains {n}, {name} or {platform}")?;
+        let why = "--tag names one image; for several the name contains {n}, {name} or {platform}";
+        let line = stage.single_or_end(why, |line| overlay::OneOff::abandon(&store, &line, stage))?;
         return commit.line(stage, line, 1).map(|()| 0);
     }
     let mut n = 0;

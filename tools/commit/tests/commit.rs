@@ -324,6 +324,10 @@ fn a_one_off_is_gone_after_its_commit_and_another_stays() {
     let failed = world.container(once("failed"));
     assert_eq!(world.run(&["--tag", "UPPER"], &failed).status, 2);
     assert!(world.store.container("failed").is_err());
+    let two = ["second", "third"].map(|name| world.container(once(name)));
+    let lines = two.map(|one| Line::Container(one.line().expect("a line")).to_json().to_string() + "\n");
+    assert_eq!(commit(&world.store, &["--tag", "app:1"], lines.concat().as_bytes()).status, 2);
+    assert_eq!(world.store.containers().expect("a list").len(), 1, "kept");
     let stays = world.named("stays");
     world.run(&[], &stays).digest();
     assert!(world.store.container("stays").is_ok());

@@ -25,7 +25,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> std::result::Result<u8, Fail
         return Ok(0);
     }
     if job.direction == Direction::Out && !is_template(&job.dest) {
-        let line = stage.single("copying out takes a single line, or DST has {n} or {name} in it")?;
+        let why = "copying out takes a single line, or DST has {n} or {name} in it";
+        let line = stage.single_or_end(why, |line| overlay::OneOff::abandon(&store, &line, stage))?;
         job.container(stage, &store, &of_line(&store, line)?, 1)?;
         return Ok(0);
     }

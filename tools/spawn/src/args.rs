@@ -24,19 +24,16 @@ Which of these go together (everything else is exit 2):
 
 Without -i the container's stdin is /dev/null. With -d its output goes to the container's log, with --pass to stderr.
 
-Exit status: the command's own; 128+n after signal n; 125 the tool failed, 126 the command cannot be executed, 127 it does
-not exist; 2 usage, 9 the container runs already, 10 no line on stdin. With -d and --pass, where lines go on, a failure of
+Exit status: the command's own; 128+n after signal n; 125 the tool failed, 126 the command cannot be executed, 127 it does \
+not exist; 2 usage, 9 the container runs already, 10 no line on stdin. With -d and --pass, where lines go on, a failure of \
 the tool has the status of its kind as with the other tools.
 
     oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
 
-/// Runs the container of the line on stdin
+/// Run the container of the line on stdin
 #[derive(Debug, Clone, Parser)]
 #[command(name = TOOL, version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) common: Common,
-
     /// A verb; there is none yet
     #[arg(hide = true, value_name = "VERB")]
     pub(crate) verb: Option<String>,
@@ -104,6 +101,21 @@ pub(crate) struct Args {
     /// Seconds between the stop signal and SIGKILL
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) stop_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Whether stdout carries lines by the words of a wrong command line; without --pass or -d it is the container's.
+pub(crate) fn carries_lines(words: &[String]) -> bool {
+    const SHORT_WITH_VALUE: [char; 4] = ['e', 'w', 'u', 'v'];
+    let detaches = |word: &String| {
+        let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
+        cluster.chars().take_while(|c| !SHORT_WITH_VALUE.contains(c)).any(|c| c == 'd')
+    };
+    words
+        .iter()
+        .any(|word| word == "--detach" || word == "--pass" || word.starts_with("--pass=") || detaches(word))
 }
 
 /// When the container's line is passed on.
@@ -184,6 +196,19 @@ mod tests {
                     assert_eq!(result.is_ok(), *cell == "yes", "{} {}", options[row], options[column]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_tells_whose_stdout_is() {
+        for (words, lines) in [
+            (&["--bogus", "--pass"][..], true),
+            (&["-qd"], true),
+            (&["--pass=sometimes"], true),
+            (&["-ed", "-udaemon", "--bogus"], false),
+        ] {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            assert_eq!(carries_lines(&words), lines, "{words:?}");
         }
     }
 

@@ -13,5 +13,5 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Where that is not allowed, a container has no more right to the file than the caller has.
     let _ = sys::binary::run_from_read_only(c"oci-spawn");
-    cli::run(args::TOOL, run::run)
+    cli::run_with(args::TOOL, args::carries_lines, run::run)
 }

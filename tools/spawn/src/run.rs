@@ -15,29 +15,40 @@ use crate::{monitor, streams};
 
 /// Runs the tool; the status is the command's own where there was one in the foreground.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
-    if !args.passes_on() {
-        // stdout is the container's.
-        stage.keep_errors_home();
+    if args.passes_on() {
+        return work(&args, stage);
     }
+    // stdout is the container's.
+    stage.keep_errors_home();
+    work(&args, stage).map_err(as_last)
+}
+
+fn work(args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.check()?;
-    let changes = Changes::of(&args)?;
+    let changes = Changes::of(args)?;
     if args.detach {
-        return background(&args, &changes, stage);
+        return background(args, &changes, stage);
     }
-    let line = if args.interactive {
-        stage.single_exact()
-    } else {
-        stage.single("a container in the foreground has this terminal and this status for itself")
-    };
+    let line = if args.interactive { stage.single_exact()? } else { single(args, stage)? };
     match args.pass {
-        Some(pass) => passing(&args, changes, line?, pass, stage),
-        None => last(&args, changes, line, stage).map_err(as_last),
+        Some(pass) => passing(args, changes, line, pass, stage),
+        None => last(args, changes, line, stage),
     }
 }
 
+/// The only line of stdin; one-offs of several lines end with the refusal.
+fn single(args: &Args, stage: &Stage) -> Result<Line, Failure> {
+    let why = "a container in the foreground has this terminal and this status for itself";
+    stage.single_or_end(why, |line| {
+        if let Ok(store) = Store::open(args.common.store.as_deref()) {
+            OneOff::abandon(&store, &line, stage);
+        }
+    })
+}
+
 /// The container's journey ends here.
-fn last(args: &Args, changes: Changes, line: Result<Line, Failure>, stage: &Stage) -> Result<u8, Failure> {
-    let (_, container) = resolve(args, line?)?;
+fn last(args: &Args, changes: Changes, line: Line, stage: &Stage) -> Result<u8, Failure> {
+    let (_, container) = resolve(args, line)?;
     let guard = OneOff::of(&container).during(|| "the container".into())?;
     let code = foreground(args, changes, &container);
     let ended = code.clone().and_then(success);

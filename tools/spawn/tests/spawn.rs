@@ -139,6 +139,17 @@ fn proxies_pass_only_to_a_container_with_a_network() {
 }
 
 #[test]
+fn a_container_made_without_proxies_gets_none_whatever_its_network() {
+    let Some(world) = World::new() else { return };
+    let doc = CreateDoc { http_proxy: Some(false), ..CreateDoc::default() };
+    let container = world.container("a", Network::Host, doc);
+    let mut command = world.command(&["--", "sh", "-c", "echo $HTTP_PROXY"]);
+    let mut child = command.env("HTTP_PROXY", "http://p").stdout(Stdio::piped()).spawn().expect("the tool");
+    child.stdin.take().expect("piped").write_all(&line(&container)).expect("write");
+    assert_eq!(text(&child.wait_with_output().expect("wait").stdout), "\n");
+}
+
+#[test]
 fn interactive_takes_one_line_and_leaves_every_other_byte_to_the_container() {
     let Some(world) = World::new() else { return };
     let container = world.plain("a");
@@ -297,6 +308,36 @@ fn usage_is_exit_2() {
     ] {
         let output = world.spawn(&line(&container), args);
         assert_eq!(code(&output), 2, "{args:?}: {output:?}");
+        let lines = args.contains(&"--pass");
+        assert_eq!(!output.stdout.is_empty(), lines, "{args:?}: {output:?}");
+    }
+    let output = world.spawn(&line(&container), &["--nonsense", "--log-format", "json"]);
+    let message: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+    assert_eq!(message["exit"], 2);
+}
+
+#[test]
+fn one_offs_of_lines_that_no_run_takes_are_removed() {
+    let Some(world) = World::new() else { return };
+    let (a, b) = (world.one_off("a", false), world.one_off("b", true));
+    let output = world.spawn(&[line(&a), line(&b)].concat(), &["--", "echo", "ran"]);
+    assert_eq!((code(&output), output.stdout.len()), (2, 0), "{output:?}");
+    assert_eq!((world.exists("a"), world.exists("b")), (false, true), "{output:?}");
+    assert!(text(&output.stderr).contains("b is kept"), "{output:?}");
+
+    let error = b"{\"mediaType\":\"application/vnd.ocipipe.error.v1+json\",\"tool\":\"oci-cp\",\"exit\":3,\"what\":\"x\",\"why\":\"y\"}\n";
+    let before_an_error = world.one_off("c", false);
+    let output = world.spawn(&[&line(&before_an_error)[..], error].concat(), &["--pass", "--", "echo"]);
+    assert_eq!((code(&output), world.exists("c")), (3, false), "{output:?}");
+}
+
+#[test]
+fn a_failure_of_a_last_stage_is_125_whatever_it_is_of() {
+    let Some(world) = World::new() else { return };
+    let container = world.plain("a");
+    for args in [&["-v", "/no/where:/x"][..], &["-u", "nobody-known"], &["--stdin", "/no/where"]] {
+        let output = world.spawn(&line(&container), args);
+        assert_eq!((code(&output), output.stdout.len()), (125, 0), "{args:?}: {output:?}");
     }
 }
 
