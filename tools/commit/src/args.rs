@@ -6,7 +6,7 @@ use cli::Common;
 use descriptor::Platform;
 use layer::Compression;
 
-use crate::change::{self, Change, Instruction};
+use crate::change::{self, Change, ChangeError, Changes, Instruction};
 
 /// Make an image from a container's files: one layer with all of them, or --layer, one more with the changes
 #[derive(Debug, clap::Parser)]
@@ -56,7 +56,7 @@ labels, a command) is not part of the image unless --inherit is given.";
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct ConfigArgs {
     /// Apply an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL,
-    /// USER, VOLUME or WORKDIR
+    /// USER, VOLUME or WORKDIR. Variables in it ($PATH) are the image's
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<Instruction>,
 
@@ -86,7 +86,7 @@ pub(crate) struct ConfigArgs {
 
     /// Declare a port
     #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = change::expose_flag)]
-    expose: Vec<Instruction>,
+    expose: Vec<Changes>,
 
     /// Declare a directory with data of its own
     #[arg(long, value_name = "DIR")]
@@ -110,10 +110,19 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// All changes in the order they apply: instructions first, flags over them.
-    pub(crate) fn changes(&self) -> Vec<Change> {
-        let mut all: Vec<Change> =
-            self.changes.iter().flat_map(|instruction| instruction.0.clone()).collect();
+    /// All changes in the order they apply: instructions first, flags over them. Variables in instructions are those of
+    /// `env`, the environment before, and of the instructions before.
+    pub(crate) fn changes(&self, mut env: Vec<String>) -> Result<Vec<Change>, ChangeError> {
+        let mut all = Vec::new();
+        for instruction in &self.changes {
+            let changes = instruction.changes(&env)?;
+            // The last one of a name counts.
+            env.extend(changes.iter().filter_map(|change| match change {
+                Change::Env(key, value) => Some(format!("{key}={value}")),
+                _ => None,
+            }));
+            all.extend(changes);
+        }
         let pairs = |pairs: &[(String, String)], change: fn(String, String) -> Change| {
             pairs.iter().cloned().map(|(key, value)| change(key, value)).collect::<Vec<_>>()
         };
@@ -126,7 +135,7 @@ impl ConfigArgs {
         all.extend(self.expose.iter().flat_map(|ports| ports.0.clone()));
         all.extend(self.volume.iter().cloned().map(Change::Volume));
         all.extend(self.stop_signal.clone().map(Change::StopSignal));
-        all
+        Ok(all)
     }
 }
 

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::words::{one, words};
+
 /// Why a change cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChangeError {
@@ -24,6 +26,10 @@ pub(crate) enum ChangeError {
     Health(String),
     #[error("{0:?} is no duration: write 30s, 1m30s or 500ms")]
     Duration(String),
+    #[error(
+        "{0:?} has a variable that cannot be read: write $NAME, ${{NAME}}, ${{NAME:-DEFAULT}} or ${{NAME:+INSTEAD}}"
+    )]
+    Variable(String),
     #[error("{0:?} is not set in the environment")]
     Unset(String),
 }
@@ -47,35 +53,51 @@ pub(crate) enum Change {
     OnBuild(String),
 }
 
-/// All changes of one instruction: `ENV a=1 b=2` makes two.
+/// The changes of one flag or instruction: `8000-8010` makes eleven.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Instruction(pub(crate) Vec<Change>);
+pub(crate) struct Changes(pub(crate) Vec<Change>);
+
+/// An instruction as it was given: what its variables stand for is not known before the image is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Instruction(String);
 
 impl FromStr for Instruction {
     type Err = ChangeError;
 
     fn from_str(text: &str) -> Result<Self, ChangeError> {
-        let text = text.trim();
+        let instruction = Self(text.trim().into());
+        match instruction.changes(&[]) {
+            // The image's environment may make sense of it.
+            Err(e) if !text.contains('$') || matches!(e, ChangeError::Unknown(_)) => Err(e),
+            _ => Ok(instruction),
+        }
+    }
+}
+
+impl Instruction {
+    /// Its changes, with variables from the image's environment as it is by then: `ENV a=1 b=2` makes two.
+    pub(crate) fn changes(&self, env: &[String]) -> Result<Vec<Change>, ChangeError> {
+        let text = &*self.0;
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         let one = |change| Ok(vec![change]);
         let changes = match &*name.to_ascii_uppercase() {
             "CMD" => one(Change::Cmd(command(rest))),
             "ENTRYPOINT" => one(Change::Entrypoint(command(rest))),
-            "ENV" => pairs("ENV", rest, Change::Env),
-            "LABEL" => pairs("LABEL", rest, Change::Label),
-            "WORKDIR" => one(Change::WorkingDir(single("WORKDIR", rest)?)),
-            "USER" => one(Change::User(single("USER", rest)?)),
-            "STOPSIGNAL" => one(Change::StopSignal(single("STOPSIGNAL", rest)?)),
+            "ENV" => pairs("ENV", rest, env, Change::Env),
+            "LABEL" => pairs("LABEL", rest, env, Change::Label),
+            "WORKDIR" => one(Change::WorkingDir(single("WORKDIR", rest, env)?)),
+            "USER" => one(Change::User(single("USER", rest, env)?)),
+            "STOPSIGNAL" => one(Change::StopSignal(single("STOPSIGNAL", rest, env)?)),
             "EXPOSE" => {
-                words(rest)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat())
+                words(rest, env)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat())
             }
-            "VOLUME" => Ok(volumes(rest)?.into_iter().map(Change::Volume).collect()),
+            "VOLUME" => Ok(volumes(rest, env)?.into_iter().map(Change::Volume).collect()),
             "HEALTHCHECK" => one(Change::Health(health(rest)?)),
             "ONBUILD" => one(Change::OnBuild(some("ONBUILD", rest)?.into())),
             _ => Err(ChangeError::Unknown(name.into())),
         }?;
-        if changes.is_empty() { Err(ChangeError::Unknown(text.into())) } else { Ok(Self(changes)) }
+        if changes.is_empty() { Err(ChangeError::Unknown(text.into())) } else { Ok(changes) }
     }
 }
 
@@ -114,15 +136,16 @@ pub(crate) fn env_flag(text: &str) -> Result<(String, String), ChangeError> {
 fn pairs(
     name: &'static str,
     text: &str,
+    env: &[String],
     change: impl Fn(String, String) -> Change,
 ) -> Result<Vec<Change>, ChangeError> {
-    let words = words(some(name, text)?)?;
+    let words = words(some(name, text)?, env)?;
     if words[0].contains('=') {
         let pairs = words.iter().map(|word| pair(word).map(|(key, value)| change(key, value)));
         return pairs.collect();
     }
     match text.split_once(char::is_whitespace) {
-        Some((key, value)) => Ok(vec![change(key.into(), value.trim().into())]),
+        Some((key, value)) => Ok(vec![change(one(key, env)?, one(value.trim(), env)?)]),
         None => Err(ChangeError::NotAPair(text.into())),
     }
 }
@@ -131,8 +154,8 @@ fn some<'a>(name: &'static str, text: &'a str) -> Result<&'a str, ChangeError> {
     if text.is_empty() { Err(ChangeError::Empty(name)) } else { Ok(text) }
 }
 
-fn single(name: &'static str, text: &str) -> Result<String, ChangeError> {
-    Ok(words(some(name, text)?)?.join(" "))
+fn single(name: &'static str, text: &str, env: &[String]) -> Result<String, ChangeError> {
+    Ok(words(some(name, text)?, env)?.join(" "))
 }
 
 /// A port, a port and its protocol, or a range of them.
@@ -153,15 +176,15 @@ fn expose(text: &str) -> Result<Vec<Change>, ChangeError> {
 }
 
 /// One word of [`expose`].
-pub(crate) fn expose_flag(text: &str) -> Result<Instruction, ChangeError> {
-    expose(text).map(Instruction)
+pub(crate) fn expose_flag(text: &str) -> Result<Changes, ChangeError> {
+    expose(text).map(Changes)
 }
 
 /// A JSON array of paths, or paths.
-fn volumes(text: &str) -> Result<Vec<String>, ChangeError> {
+fn volumes(text: &str, env: &[String]) -> Result<Vec<String>, ChangeError> {
     match serde_json::from_str::<Vec<String>>(some("VOLUME", text)?) {
         Ok(paths) => Ok(paths),
-        Err(_) => words(text),
+        Err(_) => words(text, env),
     }
 }
 
@@ -221,38 +244,12 @@ fn nanoseconds(text: &str) -> Result<u64, ChangeError> {
     if total == 0 { Err(bad()) } else { Ok(total) }
 }
 
-/// Words as the Dockerfile's parser cuts them: blanks separate, quotes group, a backslash takes the next character.
-fn words(text: &str) -> Result<Vec<String>, ChangeError> {
-    let mut all = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (None, c) if c.is_whitespace() => all.extend(word.take()),
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (Some(open), c) if c == open => quote = None,
-            // Single quotes keep a backslash.
-            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    if quote.is_some() {
-        return Err(ChangeError::Quote(text.into()));
-    }
-    all.extend(word);
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<Change> {
-        text.parse::<Instruction>().expect(text).0
+        text.parse::<Instruction>().expect(text).changes(&[]).expect(text)
     }
 
     fn list(words: &[&str]) -> Vec<String> {
@@ -272,7 +269,7 @@ mod tests {
                 "ENV A=1 B=\"two words\" C=x\\ y D=a=b",
                 vec![env("A", "1"), env("B", "two words"), env("C", "x y"), env("D", "a=b")],
             ),
-            ("ENV KEY some value", vec![env("KEY", "some value")]),
+            ("ENV KEY \"some\" value", vec![env("KEY", "some value")]),
             ("ENV E=", vec![env("E", "")]),
             ("LABEL \"com.example\"='v'", vec![Change::Label("com.example".into(), "v".into())]),
             ("WORKDIR /a b", vec![Change::WorkingDir("/a b".into())]),
@@ -293,6 +290,15 @@ mod tests {
         ] {
             assert_eq!(read(text), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn variables_wait_for_the_image() {
+        let ports: Instruction = "EXPOSE $PORT".parse().expect("an instruction");
+        assert!(ports.changes(&[]).is_err());
+        assert_eq!(ports.changes(&["PORT=80".into()]), Ok(vec![Change::Expose("80/tcp".into())]));
+        assert_eq!(read("CMD echo $A"), [Change::Cmd(list(&["/bin/sh", "-c", "echo $A"]))]);
+        assert!("COPY $A b".parse::<Instruction>().is_err());
     }
 
     #[test]

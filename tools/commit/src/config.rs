@@ -83,6 +83,12 @@ impl Config {
         }
     }
 
+    /// The environment, `K=V` each.
+    pub(crate) fn env(&self) -> Vec<String> {
+        let list = self.0.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
+    }
+
     /// The layers' diffIDs, the lowest first.
     pub(crate) fn set_diff_ids(&mut self, diff_ids: &[Digest]) {
         let ids: Vec<String> = diff_ids.iter().map(ToString::to_string).collect();
@@ -149,10 +155,10 @@ impl Config {
         let of_key = |old: &Value| {
             old.as_str().is_some_and(|old| old.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
         };
-        match list.iter_mut().find(|old| of_key(old)) {
-            Some(old) => *old = entry,
-            None => list.push(entry),
-        }
+        // Of a name that stands there twice the last one counts: only one of them may stay.
+        let place = list.iter().position(of_key).unwrap_or(list.len());
+        list.retain(|old| !of_key(old));
+        list.insert(place, entry);
         Ok(())
     }
 
@@ -263,6 +269,10 @@ mod tests {
             changed(&[Change::Env("A".into(), "x=y".into()), Change::Env("N".into(), String::new())])["Env"]
                 .clone();
         assert_eq!(env, json!(["PATH=/bin", "A=x=y", "AB=3", "N="]));
+        let twice = json!({"config": {"Env": ["A=1", "B=2", "A=3"]}});
+        let mut config = Config::of(twice).expect("a configuration");
+        config.apply(&[Change::Env("A".into(), "4".into())]).expect("apply");
+        assert_eq!(config.env(), ["A=4", "B=2"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod config;
 mod image;
 mod run;
 mod tags;
+mod words;
 
 use std::process::ExitCode;
 

@@ -78,8 +78,7 @@ impl Commit<'_> {
         let names = tags::references(&self.args.tags, &place)?;
         let layer = self.pack(stage, container, &base)?;
         self.lease.touch(&layer.descriptor.digest).during(what)?;
-        let config =
-            self.configure(&doc, &base, &layer).map_err(|e| Failure::new(Exit::Content, what(), e))?;
+        let config = self.configure(&doc, &base, &layer)?;
         self.report(stage, &base, &layer);
         let mut layers = if self.args.layer { base.layers } else { Vec::new() };
         layers.push(json!(layer.descriptor));
@@ -115,26 +114,28 @@ impl Commit<'_> {
         })
     }
 
-    fn configure(
-        &self,
-        doc: &CreateDoc,
-        base: &Base,
-        layer: &NewLayer,
-    ) -> Result<Config, crate::config::BadConfig> {
-        let mut config = Config::of(base.config.clone())?;
+    fn configure(&self, doc: &CreateDoc, base: &Base, layer: &NewLayer) -> Result<Config, Failure> {
+        let bad = |e| Failure::new(Exit::Content, format!("image {}", base.image.manifest_digest), e);
+        let mut config = Config::of(base.config.clone()).map_err(bad)?;
         if self.args.config.inherit {
-            config.apply(&inherited(doc))?;
+            config.apply(&inherited(doc)).map_err(bad)?;
         }
-        config.apply(&self.args.config.changes())?;
+        config.apply(&self.changes(&config)?).map_err(bad)?;
         if self.args.layer {
             let diff_ids = [&base.image.diff_ids[..], &[layer.diff_id]].concat();
             config.set_diff_ids(&diff_ids);
-            config.extend_history(&self.event("oci-commit --layer"), base.image.diff_ids.len())?;
+            let event = self.event("oci-commit --layer");
+            config.extend_history(&event, base.image.diff_ids.len()).map_err(bad)?;
         } else {
             config.set_diff_ids(&[layer.diff_id]);
             config.begin_history(&self.event("oci-commit"));
         }
         Ok(config)
+    }
+
+    /// What the flags change of a configuration.
+    fn changes(&self, config: &Config) -> Result<Vec<Change>, Failure> {
+        self.args.config.changes(config.env()).map_err(|e| Failure::usage("--change", e))
     }
 
     /// An image of a directory of the host.
@@ -160,7 +161,7 @@ impl Commit<'_> {
         self.lease.touch(&layer.descriptor.digest).during(what)?;
         stage.note(&format!("one layer, {}", human_bytes(layer.descriptor.size)));
         let mut config = Config::new(&platform);
-        config.apply(&self.args.config.changes()).map_err(|e| Failure::new(Exit::Other, what(), e))?;
+        config.apply(&self.changes(&config)?).map_err(|e| Failure::new(Exit::Other, what(), e))?;
         config.set_diff_ids(&[layer.diff_id]);
         config.begin_history(&self.event("oci-commit --rootfs"));
         let layers = vec![json!(layer.descriptor)];

@@ -266,13 +266,15 @@ fn the_configuration_is_the_images_own_but_for_what_was_asked() {
         "k=v",
         "--change",
         "EXPOSE 80",
+        "--change",
+        "ENV WHERE=$PATH:/x",
         "--message",
         "why",
         "--author",
         "me",
     ];
     let config = world.config(&world.run(&args, &container));
-    assert_eq!(config["config"]["Env"], json!(["PATH=/bin", "A=b=c"]));
+    assert_eq!(config["config"]["Env"], json!(["PATH=/bin", "WHERE=/bin:/x", "A=b=c"]));
     assert_eq!(config["config"]["WorkingDir"], "/srv");
     assert_eq!(config["config"]["ExposedPorts"], json!({"80/tcp": {}}));
     assert_eq!((&config["author"], &config["history"][0]["comment"]), (&json!("me"), &json!("why")));
