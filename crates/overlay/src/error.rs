@@ -97,7 +97,7 @@ impl Classify for Error {
                 Some("run it as root, or in a user namespace: unshare --user --map-root-user --mount".into())
             }
             Self::TooManyLayers { .. } => Some("oci-commit without --layer makes one layer of them".into()),
-            Self::Running { .. } => Some("end it first".into()),
+            Self::Running { .. } => Some("end it first, or let --force kill it".into()),
             Self::Elsewhere { .. } => Some("end the processes of that namespace first".into()),
             _ => None,
         }

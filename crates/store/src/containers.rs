@@ -51,12 +51,21 @@ impl Store {
     /// Begins a container: a bundle with create.json and empty init/, upper/, work/, rootfs/ and files/.
     ///
     /// # Errors
-    /// [`Error::BadName`], [`Error::NameTaken`] and [`Error::Exists`] before anything is done, or a failed call.
+    /// [`Error::BadName`] and [`Error::NameTaken`] before anything is done, or a failed call.
     pub fn draft_container(&self, doc: &CreateDoc) -> Result<ContainerDraft> {
+        names::check_name(&doc.name)?;
+        self.must_be_free(&doc.name)?;
+        self.draft_successor(doc)
+    }
+
+    /// As [`Store::draft_container`], for a name that may be taken until [`ContainerDraft::publish`].
+    ///
+    /// # Errors
+    /// [`Error::BadName`], or a failed call.
+    pub fn draft_successor(&self, doc: &CreateDoc) -> Result<ContainerDraft> {
         names::check_name(&doc.name)?;
         let json = doc.to_bytes()?;
         let id = Digest::of(&json).hex();
-        self.must_be_free(&doc.name)?;
         let staged = StagedDir::new(self)?;
         for name in DIRECTORIES {
             files::make_dir(staged.root(), name)?;

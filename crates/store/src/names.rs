@@ -17,7 +17,38 @@ const LOCK: &str = "names/.lock";
 /// The most bytes of a name: what a directory entry holds.
 const LONGEST: usize = 255;
 
-/// Checks a container's name: `[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*`, at most 255 bytes (runc's rule).
+/// Words that mean something else where a name may stand: the verbs of oci-spawn, runc's and those beyond it, and the lists
+/// of oci-inspect.
+const RESERVED: [&str; 25] = [
+    "attach",
+    "checkpoint",
+    "containers",
+    "create",
+    "delete",
+    "events",
+    "exec",
+    "features",
+    "images",
+    "init",
+    "kill",
+    "list",
+    "logs",
+    "pause",
+    "ps",
+    "restart",
+    "restore",
+    "resume",
+    "run",
+    "spec",
+    "start",
+    "state",
+    "stop",
+    "update",
+    "wait",
+];
+
+/// Checks a container's name: `[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*`, at most 255 bytes (runc's rule), no word that is a verb
+/// and nothing that could be an id.
 ///
 /// # Errors
 /// [`Error::BadName`] with the rule it breaks.
@@ -29,6 +60,8 @@ pub fn check_name(name: &str) -> Result<()> {
         [b'.', ..] => bad("it begins with a dot"),
         all if all.len() > LONGEST => bad("it is longer than 255 bytes"),
         all if !all.iter().all(|&b| legal(b)) => bad("it may have letters, digits and _ + . - only"),
+        _ if RESERVED.contains(&name) => bad("it is a word of oci-spawn or oci-inspect"),
+        _ if is_id(name) => bad("64 hexadecimal digits are an id"),
         _ => Ok(()),
     }
 }

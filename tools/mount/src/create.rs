@@ -37,9 +37,6 @@ impl Maker<'_> {
         let container = match &self.choices.name {
             Some(name) => {
                 doc.name = names::fill(name, n, line.platform.as_ref());
-                if self.choices.replace {
-                    self.replace(&doc.name)?;
-                }
                 self.make(&doc, &unpacked)?
             }
             None => self.make_unnamed(&mut doc, &unpacked)?,
@@ -113,12 +110,18 @@ impl Maker<'_> {
 
     fn make(&self, doc: &CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
         let what = || format!("container {:?}", doc.name);
-        let draft = self.store.draft_container(doc).during(what)?;
+        if !self.choices.replace {
+            let draft = self.store.draft_container(doc).during(what)?;
+            bundle::fill(self.store, &draft, doc, unpacked)?;
+            return draft.publish().during(what);
+        }
+        let draft = self.store.draft_successor(doc).during(what)?;
         bundle::fill(self.store, &draft, doc, unpacked)?;
+        self.replace(&doc.name)?;
         draft.publish().during(what)
     }
 
-    /// Removes the container that has the name.
+    /// Removes the container that has the name; its successor is ready by then, so that a wrong choice costs nothing.
     fn replace(&self, name: &str) -> Result<(), Failure> {
         let what = || format!("replacing container {name:?}");
         match self.store.container(name) {

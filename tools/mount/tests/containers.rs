@@ -71,6 +71,9 @@ fn the_id_is_the_configurations_and_a_taken_name_is_refused() {
     let again = fixture.run(MOUNT, &["--name", "web", "-e", "B=1", "--replace"], &rootfs).line();
     assert_eq!(again["id"], first["id"]);
     assert_ne!(again["instance"], first["instance"]);
+    // What cannot be made takes nobody's name.
+    fixture.run(MOUNT, &["--name", "web", "--replace", "--force", "-u", "nobody"], &rootfs).error(3);
+    assert_eq!(fixture.store.container("web").expect("kept").id(), holder);
     let other = fixture.run(MOUNT, &["--name", "other", "-e", "B=1"], &rootfs).line();
     assert_ne!(other["id"], first["id"]);
     // The first line speaks of a container that is gone.
@@ -153,6 +156,9 @@ fn bad_input_makes_nothing() {
         (&["-v", "/no/such/place:/x"], rootfs.clone(), 3),
         (&["--name", "../x"], rootfs.clone(), 2),
         (&["--name", ""], rootfs.clone(), 2),
+        (&["--name", "start"], rootfs.clone(), 2),
+        (&["--name", "images"], rootfs.clone(), 2),
+        (&["--name", &"0".repeat(64)], rootfs.clone(), 2),
         (&[], changed("store", json!("/elsewhere")), 9),
         (&[], changed("digest", json!(unknown)), 6),
         (&[], changed("image", json!(unknown)), 3),
