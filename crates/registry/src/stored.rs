@@ -8,21 +8,28 @@ use crate::Reference;
 /// The image of a reference and the name it was found under: as written first, as layouts of other tools have names of
 /// their own, then in full.
 ///
-/// A digest is no name, even where a layout calls an image so.
+/// A digest is no name, even where a layout calls an image so. A digest after a name says all: that name need not be known
+/// here.
 ///
 /// # Errors
-/// Those of [`Store::resolve`].
+/// Those of [`Store::resolve`] and [`Store::document`].
 pub fn by_reference(store: &Store, text: &str) -> Result<Option<(Descriptor, String)>> {
     if text.parse::<Digest>().is_ok() {
         return Ok(None);
     }
-    let full = text.parse::<Reference>().ok().map(|reference| reference.to_string());
-    for name in std::iter::once(text.to_string()).chain(full) {
-        if let Some(image) = store.resolve(&name)? {
-            return Ok(Some((image, name)));
+    let reference = text.parse::<Reference>().ok();
+    let full = reference.as_ref().map(ToString::to_string);
+    for name in std::iter::once(text).chain(full.as_deref()) {
+        if let Some(image) = store.resolve(name)? {
+            return Ok(Some((image, name.into())));
         }
     }
-    Ok(None)
+    let Some(digest) = reference.and_then(|reference| reference.digest().copied()) else { return Ok(None) };
+    if store.has_blob(&digest)?.is_none() {
+        return Ok(None);
+    }
+    let (document, size) = store.document(&digest, None)?;
+    Ok(full.map(|name| (Descriptor::new(document.media_type(), digest, size), name)))
 }
 
 /// The image of a digest or of a reference, and the name it was found under.

@@ -115,6 +115,10 @@ fn image_of(lines: &[Line]) -> &descriptor::ImageLine {
 fn an_image_is_found_by_each_of_its_names() {
     let f = fixture();
     let hex = f.image.digest.hex();
+    let pinned = format!("app@{}", f.image.digest);
+    let by_digest = image_of(&f.lines(&[&pinned], b"")).clone();
+    assert_eq!(by_digest.descriptor.digest, f.image.digest);
+    assert_eq!(by_digest.reference, Some(format!("docker.io/library/{pinned}")));
     for name in [
         "docker.io/library/app:1",
         "app:1",

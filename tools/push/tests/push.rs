@@ -77,6 +77,9 @@ fn the_destination_is_the_lines_reference_unless_one_is_given() {
     world.feed("oci-push", &[], &line(&world, &image, None)).fails(2).says("oci-push DEST");
     let by_name = world.tool("oci-push", &["--image", "made:1", &registry.reference("x:1")]).ok();
     assert_eq!(by_name.member("digest"), image.manifest);
+    let pinned = format!("made:1@{}", image.manifest);
+    let by_both = world.tool("oci-push", &["--image", &pinned, &registry.reference("x:3")]).ok();
+    assert_eq!(by_both.member("digest"), image.manifest);
     let by_digest = world.tool("oci-push", &["--image", &image.manifest, &registry.reference("x:2")]).ok();
     assert_eq!(by_digest.member("digest"), image.manifest);
     let other = format!("{}@{}", registry.reference("x"), digest(b"another"));

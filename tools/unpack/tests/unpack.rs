@@ -140,6 +140,10 @@ fn a_hostile_member_is_named_with_its_layer() {
 fn input_that_is_no_image_is_refused_with_its_own_status() {
     let world = two_layers();
     world.fails(&["other:1"], 3, "no image");
+    let pinned = world.run(&[&format!("registry.example/app@{}", world.image.manifest)]);
+    assert!(pinned.status.success(), "a digest says all: {}", String::from_utf8_lossy(&pinned.stderr));
+    let unknown = format!("small@sha256:{}", "0".repeat(64));
+    world.fails(&[&unknown], 3, "no image");
     let line = |store: &str| {
         format!(
             "{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"{}\",\"size\":1,\"store\":{store:?},\"complete\":true}}\n",
