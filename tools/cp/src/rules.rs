@@ -163,6 +163,10 @@ pub(crate) fn direction(
     dest: &crate::place::Place,
 ) -> std::result::Result<Direction, String> {
     use crate::place::Place::{Container, Host};
+    let dash = Host("-".into());
+    if *dest == dash || sources.contains(&dash) {
+        return Err("archives on stdin and stdout are not known here; ./- is a file of that name".into());
+    }
     let all = |is_host: bool| sources.iter().all(|place| matches!(place, Host(_)) == is_host);
     match dest {
         Container(..) if all(true) => Ok(Direction::In),

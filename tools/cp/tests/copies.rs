@@ -101,6 +101,8 @@ fn dockers_rules_hold_on_the_way_in() {
         (&["@/file", "@/src", ":/absent"], 3),
         (&["@/file", ":/etc/passwd/"], 1),
         (&["@/file", "@/file"], 2),
+        (&["-", ":/x"], 2),
+        (&[":/etc", "-"], 2),
         (&[":/a", ":/b"], 2),
         (&["--chown", "nobody", "@/file", ":/x"], 3),
     ] {
