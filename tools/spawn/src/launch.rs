@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use cli::{During, Failure};
-use descriptor::Exit;
+use descriptor::{ContainerLine, Exit};
 use oci_spec::runtime::Spec;
 use overlay::Mounted;
 use runtime::{Ended, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
@@ -33,6 +33,7 @@ pub(crate) struct Running {
     container: Container,
     started: Started,
     supervisor: Supervisor,
+    line: ContainerLine,
 }
 
 /// Starts the container and records its process; its lock is held meanwhile, so no other tool starts it as well.
@@ -58,11 +59,19 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
     state.set_running(started.pid);
     container.set_state(&state).during(named)?;
+    let mut line = container.line().during(named)?;
+    // It may have ended already; this line speaks of its start.
+    line.status = state.status;
     drop(lock);
-    Ok(Running { container: container.clone(), started, supervisor })
+    Ok(Running { container: container.clone(), started, supervisor, line })
 }
 
 impl Running {
+    /// The container's line, with the status it started with.
+    pub(crate) fn line(&self) -> &ContainerLine {
+        &self.line
+    }
+
     /// The master of the container's terminal, once.
     pub(crate) fn terminal(&mut self) -> Option<OwnedFd> {
         self.started.terminal.take()

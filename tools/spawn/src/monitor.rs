@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use cli::{During, Failure, Stage};
-use descriptor::{ContainerLine, Exit};
+use descriptor::{ContainerLine, Exit, Line};
 use runtime::{Stdio, Tie};
 use serde_json::{Value, json};
 use store::{Container, Store};
@@ -23,14 +23,15 @@ const REPORT: RawFd = 3;
 /// A report is not longer than this.
 const REPORT_BYTES: u64 = 65_536;
 
-/// Starts a container in the background; returns once its command runs.
+/// Starts a container in the background; returns its line of the moment its command runs. By the time the caller reads it
+/// the container may have ended, and a one-off be gone.
 pub(crate) fn detach(
     container: &Container,
     line: &ContainerLine,
     args: &Args,
     changes: Changes,
     stage: &Stage,
-) -> Result<(), Failure> {
+) -> Result<ContainerLine, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::new(Exit::Other, "starting the monitor", e.to_string());
     let log = open_log(container)?;
     let streams = streams::background(args, &log)?;
@@ -106,7 +107,7 @@ fn watch(
     });
     let status = match started {
         Ok((Ok(running), guard)) => {
-            send(report, &json!({}));
+            send(report, &Line::Container(running.line().clone()).to_json());
             let ended = running.wait(None).and_then(|code| match code {
                 0 => Ok(()),
                 code => Err(Failure::with_status(code, "command", "failed")),
@@ -141,13 +142,16 @@ fn to_json(failure: &Failure) -> Value {
 }
 
 /// Waits until the container's command runs, or for the reason why it does not.
-fn receive(pipe: OwnedFd) -> Result<(), Failure> {
+fn receive(pipe: OwnedFd) -> Result<ContainerLine, Failure> {
     let lost = || Failure::new(Exit::Other, "the monitor", "it ended without a word");
     let mut bytes = Vec::new();
     let read = std::fs::File::from(pipe.as_fd().try_clone_to_owned().map_err(|_| lost())?);
     read.take(REPORT_BYTES).read_to_end(&mut bytes).map_err(|_| lost())?;
+    if let Ok(Line::Container(line)) = Line::parse(&bytes) {
+        return Ok(line);
+    }
     let Ok(Value::Object(report)) = serde_json::from_slice(&bytes) else { return Err(lost()) };
-    let Some(exit) = report.get("exit").and_then(Value::as_u64) else { return Ok(()) };
+    let Some(exit) = report.get("exit").and_then(Value::as_u64) else { return Err(lost()) };
     let text = |member: &str| report.get(member).and_then(Value::as_str).unwrap_or_default().to_string();
     let failure = Failure::with_status(u8::try_from(exit).unwrap_or(1), text("what"), text("why"));
     Err(match report.get("hint").and_then(Value::as_str) {

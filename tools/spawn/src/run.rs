@@ -76,8 +76,7 @@ fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, F
     let lines = stage.lines()?;
     let status = stage.for_each(lines, |stage, line| {
         let (line, container) = resolve(args, line)?;
-        monitor::detach(&container, &line, args, changes.clone(), stage)?;
-        let line = container.line().during(|| "the container's line".into())?;
+        let line = monitor::detach(&container, &line, args, changes.clone(), stage)?;
         stage.emit(&Line::Container(line))
     });
     Ok(status)

@@ -246,6 +246,12 @@ fn a_one_off_is_gone_when_its_journey_ends() {
         assert_eq!(world.exists(name), stays, "{name}: {output:?}");
         assert_eq!(text(&output.stderr).contains("kept"), name == "kept", "{output:?}");
     }
+    for n in 0..20 {
+        // However soon it ends and is gone: the line speaks of its start.
+        let output = world.spawn(&line(&world.one_off(&format!("short-{n}"), false)), &["-d", "--", "echo"]);
+        let started: Value = serde_json::from_slice(&output.stdout).expect("one line");
+        assert_eq!((code(&output), started["status"].as_str()), (0, Some("running")), "{output:?}");
+    }
     let container = world.one_off("background", false);
     world.spawn(&line(&container), &["-d", "--", "sh", "-c", "exit 0"]);
     let deadline = Instant::now() + Duration::from_secs(10);
