@@ -3,15 +3,15 @@
 use cli::Failure;
 use registry::Reference;
 
-/// What a name of several images has to contain.
-const PLACEHOLDERS: [&str; 3] = ["{n}", "{name}", "{platform}"];
+/// A name of several images has one of these places.
+const PLACES: [&str; 3] = ["n", "name", "platform"];
 
 /// True where one set of names cannot serve several images.
 pub(crate) fn name_one_image(tags: &[String]) -> bool {
-    tags.iter().any(|tag| !PLACEHOLDERS.iter().any(|place| tag.contains(place)))
+    tags.iter().any(|tag| !cli::has_place(tag, &PLACES))
 }
 
-/// What fills the placeholders.
+/// What fills the places.
 pub(crate) struct Place<'a> {
     /// Counts from 1.
     pub(crate) n: usize,
@@ -23,12 +23,9 @@ pub(crate) struct Place<'a> {
 
 /// The names of one image, normalised.
 pub(crate) fn references(tags: &[String], place: &Place<'_>) -> Result<Vec<Reference>, Failure> {
-    let filled = tags.iter().map(|tag| {
-        tag.replace("{n}", &place.n.to_string())
-            .replace("{name}", place.name)
-            .replace("{platform}", &place.platform.replace('/', "-"))
-    });
-    filled.map(|tag| reference(&tag)).collect()
+    let (n, platform) = (place.n.to_string(), place.platform.replace('/', "-"));
+    let values = [("n", &*n), ("name", place.name), ("platform", &*platform)];
+    tags.iter().map(|tag| reference(&cli::fill_places(tag, &values))).collect()
 }
 
 fn reference(tag: &str) -> Result<Reference, Failure> {

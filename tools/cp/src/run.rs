@@ -139,13 +139,12 @@ impl<'a> Job<'a> {
 }
 
 fn is_template(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.contains("{n}") || text.contains("{name}")
+    cli::has_place(&path.to_string_lossy(), &["n", "name"])
 }
 
 fn fill(path: &Path, n: usize, name: &str) -> PathBuf {
     if !is_template(path) {
         return path.into();
     }
-    path.to_string_lossy().replace("{n}", &n.to_string()).replace("{name}", name).into()
+    cli::fill_places(&path.to_string_lossy(), &[("n", &n.to_string()), ("name", name)]).into()
 }

@@ -41,12 +41,12 @@ pub(crate) fn draw(attempt: u32) -> Result<String, Failure> {
 /// Puts the line's number and platform into a name that asks for them.
 pub(crate) fn fill(name: &str, n: usize, platform: Option<&descriptor::Platform>) -> String {
     let platform = platform.map(|p| p.to_string().replace('/', "-")).unwrap_or_default();
-    name.replace("{n}", &n.to_string()).replace("{platform}", &platform)
+    cli::fill_places(name, &[("n", &n.to_string()), ("platform", &platform)])
 }
 
 /// Whether a name differs from line to line.
 pub(crate) fn is_template(name: &str) -> bool {
-    name.contains("{n}") || name.contains("{platform}")
+    cli::has_place(name, &["n", "platform"])
 }
 
 #[cfg(test)]
