@@ -1,4 +1,4 @@
-//! Hostile and broken input: the exit code of DESIGN 7, nothing published, nothing outside touched.
+//! Hostile and broken input: the exit status of docs/lines.md, nothing published, nothing outside touched.
 
 use ocipipe_tests::Hub;
 use serde_json::json;

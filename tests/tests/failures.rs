@@ -9,7 +9,7 @@ struct Case {
     stage: usize,
     command: &'static str,
     tool: &'static str,
-    /// The status, where DESIGN 7 names it.
+    /// The status, where docs/lines.md names it.
     exit: i32,
     /// Part of the message.
     says: &'static str,

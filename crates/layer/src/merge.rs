@@ -1,7 +1,7 @@
 //! A stack of trees walked as one, in user space: what overlayfs would show, without mounting it.
 //!
 //! Invariants
-//! - Every entry is reached from the descriptor of the directory it lies in, and never followed (THREATS D1).
+//! - Every entry is reached from the descriptor of the directory it lies in, and never followed.
 //! - Entries come in one order: a directory, then what is in it, names sorted by their bytes.
 //! - No more than [`OPEN_DIRS`] directories are held besides those of the deepest level; those given back are found
 //!   again by their names and must be the same objects.

@@ -1,6 +1,6 @@
 //! One entry of a tree as the kernel holds it: opened once with `O_PATH`, everything else asked of that descriptor.
 //!
-//! Invariants (THREATS D1): nothing is followed, no device, FIFO or socket is ever opened for reading, and what is read
+//! Invariants: nothing is followed, no device, FIFO or socket is ever opened for reading, and what is read
 //! is the object whose type was seen: it is reached again through its descriptor, never through its name.
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use crate::tarwrite::Extent;
+use crate::tar::Extent;
 
 /// Zeros are looked for in blocks of this size: more than any file system's, few enough extents.
 const BLOCK: u64 = 64 * 1024;

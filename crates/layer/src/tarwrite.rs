@@ -1,11 +1,13 @@
 //! Tar archives: ustar headers, with PAX records for what those cannot hold (POSIX.1-2017, pax).
 //!
 //! Invariants: the bytes depend on what is given alone; no user or group names; a member's size field equals
-//! the bytes that follow it, whatever became of the file meanwhile (THREATS D1).
+//! the bytes that follow it, whatever became of the file meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use crate::tar::Extent;
 
 /// The block that everything in a tar archive is padded to.
 const BLOCK: usize = 512;
@@ -49,13 +51,6 @@ pub(crate) enum Kind {
         minor: u32,
     },
     Fifo,
-}
-
-/// A run of data in a sparse file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
 }
 
 /// A member's metadata.

@@ -25,5 +25,5 @@ mod writeback;
 pub use error::{Call, Error, Result};
 pub use limits::raise_open_files;
 pub use net::loopback_up;
-pub use root::{Parent, Root};
+pub use root::{Parent, Root, parent_and_name};
 pub use writeback::start_writeback;

@@ -88,7 +88,8 @@ impl Root {
     /// `EINVAL` for a path that names the root itself or ends in `..`; otherwise as [`Root::open`].
     pub fn parent(&self, path: impl AsRef<Path>) -> Result<Parent> {
         let path = path.as_ref();
-        let (parent, name) = split(path).ok_or_else(|| Error::new("openat2", quoted(path), Errno::INVAL))?;
+        let (parent, name) =
+            parent_and_name(path).ok_or_else(|| Error::new("openat2", quoted(path), Errno::INVAL))?;
         let dir = self.open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         Ok(Parent { dir, name: name.to_os_string() })
     }
@@ -171,8 +172,9 @@ fn refused(root: BorrowedFd<'_>) -> bool {
     matches!(answer, Err(Errno::NOSYS | Errno::PERM))
 }
 
-/// A path's parent and last component, byte-wise; `None` where it names the root or ends in `.` or `..`.
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+/// A path's parent, empty where it has none, and its last component, byte-wise; `None` where it names the root or ends in
+/// `.` or `..`.
+pub fn parent_and_name(path: &Path) -> Option<(&Path, &OsStr)> {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().rposition(|&b| b != b'/')? + 1;
     let start = bytes[..end].iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);

@@ -52,15 +52,8 @@ impl Ending {
 
 /// The parent of a path as it stands, and its last name; none where it ends in `.`, `..` or is `/`.
 pub(crate) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
-    let bytes = path.as_os_str().as_bytes();
-    let end = bytes.iter().rposition(|&b| b != b'/')? + 1;
-    let start = bytes[..end].iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
-    let name = &bytes[start..end];
-    if name == b"." || name == b".." {
-        return None;
-    }
-    let parent = if start == 0 { Path::new(".") } else { Path::new(OsStr::from_bytes(&bytes[..start])) };
-    Some((parent, OsStr::from_bytes(name)))
+    let (parent, name) = sys::parent_and_name(path)?;
+    Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
 }
 
 #[cfg(test)]
