@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     fn braced(&mut self, word: &mut String) -> Result<(), ChangeError> {
         let bad = |text: &str| ChangeError::Variable(text.into());
         let name = self.name();
-        let rest = self.to_closing_brace().ok_or_else(|| bad(self.text))?;
+        let rest = self.until_closing_brace().ok_or_else(|| bad(self.text))?;
         let value = self.value(&name);
         if name.is_empty() || self.depth == DEEPEST {
             return Err(bad(self.text));
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands before the brace that closes this one; an escaped brace closes nothing.
-    fn to_closing_brace(&mut self) -> Option<String> {
+    fn until_closing_brace(&mut self) -> Option<String> {
         let (mut inside, mut open) = (String::new(), 0);
         loop {
             let c = self.chars.next()?;
