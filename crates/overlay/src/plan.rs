@@ -3,7 +3,7 @@
 //! Paths are relative to the store, so a store can be moved. They are opened through the store's [`sys::Root`].
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use store::{Container, Store};
 use sys::{Call, Root};
 
 use crate::error::About;
-use crate::stack::{Stack, Writable};
+use crate::stack::{Stack, Writable, is_unknown};
 use crate::{Error, Metadata, Result};
 
 /// No plan is longer: five hundred paths of about a hundred bytes each, and room.
@@ -77,20 +77,21 @@ impl Plan {
         serde_json::json!({ "image": self.image }).to_string().into_bytes()
     }
 
-    /// Opens the image's directories and, over them, the directory `own`: nothing of them can be written.
+    /// The image's directories and, over them, the `init` of the container at `container`: nothing of them can be written.
     ///
     /// # Errors
     /// A directory that is missing, what the kernel says of the mount.
-    pub fn view(&self, store: &Store, own: &str) -> Result<Root> {
+    pub fn view(&self, store: &Store, container: &str) -> Result<Root> {
+        let init = format!("{container}/init");
         // Without a writable layer the kernel wants two directories, and not the same one twice.
         if self.image.is_empty() {
-            return store.dir().open_dir(own).about("opening a layer's directory");
+            return store.dir().open_dir(init).about("opening a layer's directory");
         }
-        let mut lowers = vec![directory(store, own)?];
+        let mut lowers = vec![directory(store, &init)?];
         for tree in &self.image {
             lowers.push(directory(store, tree)?);
         }
-        let view = Root::from_fd(mount(store, &Stack { lowers, writable: None }, None)?);
+        let view = Root::from_fd(mount(store, &Stack { lowers, writable: None }, container)?);
         readable(&view)
     }
 
@@ -125,7 +126,7 @@ impl Plan {
     /// [`Error::NotPrivileged`], a directory that is missing, what the kernel says of the mount.
     pub fn mount_detached(&self, store: &Store, container: &str) -> Result<OwnedFd> {
         let stack = self.stack(store, container)?;
-        mount(store, &stack, Some(container))
+        mount(store, &stack, container)
     }
 
     /// One for the container's own.
@@ -139,18 +140,14 @@ impl Plan {
 }
 
 /// Mounts by the newest means the kernel has; an old one needs the container's `rootfs` for a moment.
-fn mount(store: &Store, stack: &Stack, container: Option<&str>) -> Result<OwnedFd> {
+fn mount(store: &Store, stack: &Stack, container: &str) -> Result<OwnedFd> {
     let refused = match stack.mount() {
-        Ok(fd) => return Ok(fd),
-        Err(e) => e,
+        Err(Error::Call { what, source }) if is_unknown(source.errno) => Error::Call { what, source },
+        other => return other,
     };
-    match container {
-        Some(container) if !Stack::kernel_takes_one_by_one() => {
-            let parent = store.dir().open_dir(container).about("the container's directory")?;
-            stack.mount_through(std::os::fd::AsFd::as_fd(&parent), "rootfs")
-        }
-        _ => Err(refused),
-    }
+    let parent = store.dir().open_dir(container).about("the container's directory")?;
+    // A new kernel that refuses this too has said why already.
+    stack.mount_through(parent.as_fd(), "rootfs").map_err(|_| refused)
 }
 
 /// The root of a mount for reading too: fsmount(2) gives descriptors that only name it.

@@ -15,20 +15,18 @@ pub(crate) fn mask(root: &Root, null: &OwnedFd, paths: &[PathBuf]) -> Result<()>
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let Some(target) = existing(root, path)? else { continue };
-        let cover = if mounts::kind_of(&target)?.is_dir() {
-            // One empty file system serves all directories.
-            let cover = match &empty {
-                Some(first) => clone_tree(first.as_fd(), Extent::Mount)?,
-                None => nothing()?,
-            };
-            if empty.is_none() {
-                empty = Some(clone_tree(cover.as_fd(), Extent::Mount)?);
-            }
-            cover
-        } else {
-            clone_tree(null.as_fd(), Extent::Mount)?
+        if !mounts::kind_of(&target)?.is_dir() {
+            let cover = clone_tree(null.as_fd(), Extent::Mount)?;
+            attach(cover.as_fd(), target.as_fd()).map_err(|e| about(e, path))?;
+            continue;
+        }
+        // One empty file system serves all directories. Only what is attached can be cloned before Linux 6.15.
+        let cover = match &empty {
+            Some(first) => clone_tree(first.as_fd(), Extent::Mount)?,
+            None => nothing()?,
         };
         attach(cover.as_fd(), target.as_fd()).map_err(|e| about(e, path))?;
+        empty.get_or_insert(cover);
     }
     Ok(())
 }

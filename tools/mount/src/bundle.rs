@@ -41,8 +41,8 @@ pub(crate) fn fill(
     let wanted = points(doc, unpacked, &files, &binds);
 
     // The image as the container will see it, for as long as `init` is empty.
-    let own = draft.path().join("init");
-    let own = own.strip_prefix(store.path()).ok().and_then(Path::to_str);
+    let path = draft.path();
+    let own = path.strip_prefix(store.path()).ok().and_then(Path::to_str);
     let own = own.ok_or_else(|| Failure::new(Exit::Other, what(), "its directory is not in the store"))?;
     let view = plan.view(store, own).during(what)?;
     let missing = Missing::find(&view, &wanted).during(what)?;
