@@ -29,17 +29,21 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
 }
 
 fn show(store: &Store, stage: &Stage, thing: Thing, args: &Args) -> Result<(), Failure> {
-    let only_images = |kind: &str| match args.raw || args.manifests {
-        true => Err(Failure::usage(kind, "--raw and --manifests are for images")),
-        false => Ok(()),
-    };
     match thing {
         Thing::Image(line) => image::show(store, stage, line, args),
-        Thing::Layer(layer) => only_images("a layer").and_then(|()| layer.show(store, args.full)),
+        Thing::Layer(layer) => no_image("a layer", args).and_then(|()| layer.show(store, args.full)),
         Thing::Container(one) => {
-            only_images("a container").and_then(|()| container::show(&one, stage, args.full))
+            no_image("a container", args).and_then(|()| container::show(&one, stage, args.full))
         }
     }
+}
+
+/// Refuses the options that images alone have an answer to.
+fn no_image(kind: &str, args: &Args) -> Result<(), Failure> {
+    if args.raw || args.manifests {
+        return Err(Failure::usage(kind, "--raw and --manifests are for images"));
+    }
+    Ok(())
 }
 
 /// Shows what a line speaks of: its digest and kind count, the rest is read again from the store.
@@ -53,6 +57,7 @@ fn of_line(store: &Store, stage: &Stage, line: Line, args: &Args) -> Result<(), 
         }
         Line::Rootfs(line) => {
             store.owns(Some(&line.store)).during(|| format!("rootfs {}", line.digest))?;
+            no_image("a rootfs", args)?;
             rootfs::show(store, stage, line, args.full)
         }
         Line::Container(line) => {

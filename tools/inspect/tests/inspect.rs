@@ -157,6 +157,19 @@ fn raw_gives_the_exact_bytes() {
 }
 
 #[test]
+fn raw_is_for_images_and_no_line_of_another_kind() {
+    let f = fixture();
+    let image = f.store.image(&f.image.digest, None).expect("an image");
+    let (digest, size) = descriptor::RootfsLine::identity(&image.diff_ids);
+    let rootfs = serde_json::json!({"mediaType": descriptor::media::ROOTFS, "digest": digest, "size": size,
+        "store": f.store.path(), "image": f.image.digest, "config": image.config_digest,
+        "chainID": image.chain_id(), "layers": image.diff_ids.len()});
+    let out = f.run(&["--raw"], format!("{rootfs}\n").as_bytes());
+    assert_eq!(out.status.code(), Some(2), "{out:?}");
+    assert_eq!(f.run(&["--raw", "web"], b"").status.code(), Some(2));
+}
+
+#[test]
 fn an_index_fans_out_into_the_images_that_are_there() {
     let f = fixture();
     assert_eq!(image_of(&f.lines(&["localhost/many:1"], b"")).descriptor.digest, f.index.digest);
