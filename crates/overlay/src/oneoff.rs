@@ -57,8 +57,9 @@ impl OneOff {
         let Some(container) = self.container.take() else { return Ok(()) };
         let name = container.name().to_string();
         if result.is_err() && self.keep_on_failure {
+            let store = named(container.store());
             stage.warn(&format!(
-                "container {name} is kept; enter it with: oci-inspect {name} | oci-spawn -t -- /bin/sh"
+                "container {name} is kept; enter it with: oci-inspect {name}{store} | oci-spawn{store} -t -- /bin/sh"
             ));
             return Ok(());
         }
@@ -91,6 +92,16 @@ impl OneOff {
         }
         result
     }
+}
+
+/// The option that names a store, for a shell; nothing where it is found without.
+fn named(store: &Store) -> String {
+    if store.is_found_unnamed() {
+        return String::new();
+    }
+    let path = store.path().display().to_string();
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+:".contains(&b));
+    if plain { format!(" --store {path}") } else { format!(" --store '{}'", path.replace('\'', "'\\''")) }
 }
 
 impl Drop for OneOff {

@@ -102,6 +102,14 @@ impl Store {
         &self.inner.path
     }
 
+    /// Whether a tool that is told nothing finds this store, by `$OCIPIPE_STORE` or by default.
+    pub fn is_found_unnamed(&self) -> bool {
+        let variable = std::env::var_os("OCIPIPE_STORE").filter(|path| !path.is_empty());
+        let found =
+            variable.map(PathBuf::from).or_else(|| default_path(&read_proc("/proc/self/uid_map")).ok());
+        found.is_some_and(|path| path == self.path())
+    }
+
     /// The store's directory.
     pub fn dir(&self) -> &Root {
         &self.inner.dir

@@ -276,6 +276,8 @@ fn a_one_off_ends_with_a_failed_copy() {
     let ran = b.cp(&["@/missing", ":/x"]);
     ran.error(3);
     assert!(ran.stderr.contains("box") && ran.stderr.contains("oci-spawn"), "{ran:?}");
+    let named = format!("oci-inspect box --store {}", b.fixture.store.path().display());
+    assert!(ran.stderr.contains(&named), "{ran:?}");
     assert_eq!(b.fixture.containers(), ["box"]);
 }
 
