@@ -21,6 +21,13 @@ pub(crate) const SPARSE_EXTENTS: usize = 65536;
 /// Bytes of directory xattrs kept until the end, where directories get their attributes.
 pub(crate) const DEFERRED_XATTR_BYTES: usize = 16 << 20;
 
+/// Bytes of the paths that are noted of a layer's directories: names beside a deep path would be some kilobytes each, and
+/// compress to nothing.
+pub(crate) const NOTED_PATH_BYTES: usize = 16 << 20;
+
+/// Directories of one layer, each of which is known until the end.
+pub(crate) const DIRECTORIES: usize = 2_000_000;
+
 /// The largest window a zstd frame may ask for, as a power of two: 128 MiB, `zstd --long`'s default.
 pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
 

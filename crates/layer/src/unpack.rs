@@ -44,8 +44,8 @@ pub struct Unpacked {
 pub fn unpack(input: impl Read, encoding: Encoding, dest: &Root, options: &Options) -> Result<Unpacked> {
     let mut tree = Tree::new(dest, Form::Overlay)?;
     let mut unpacked = apply(&mut tree, input, encoding, options)?;
-    unpacked.implied = tree.implied();
-    unpacked.masking = tree.masking();
+    unpacked.implied = tree.implied()?;
+    unpacked.masking = tree.masking()?;
     tree.finish()?;
     Ok(unpacked)
 }

@@ -370,3 +370,16 @@ fn hundreds_of_broken_layers_leak_no_descriptors() {
     // Other tests of this binary hold some of their own.
     assert!(open() < before + 100, "{} before, {} after", before, open());
 }
+
+#[test]
+fn names_beside_a_deep_path_take_no_memory_without_end() {
+    let scene = Scene::new();
+    let deep = vec!["d".repeat(200); 19].join("/");
+    let members = |count: usize| {
+        let names = (0..count).map(|n| file(&format!("{deep}/{n}/f"), ""));
+        archive(&names.collect::<Vec<_>>())
+    };
+    assert_refused(scene.unpack("many", &members(5_000)).1, "bytes of paths", "many");
+    let unpacked = scene.unpack("some", &members(500)).1.expect("unpacks");
+    assert_eq!(unpacked.implied.len(), 1 + 19 + 500);
+}

@@ -112,6 +112,11 @@ impl Dirs {
         Some(id)
     }
 
+    /// How many there are and were.
+    pub(crate) fn count(&self) -> usize {
+        self.dirs.len()
+    }
+
     pub(crate) fn by_inode(&self, inode: u64) -> Option<DirId> {
         self.by_inode.get(&inode).copied()
     }

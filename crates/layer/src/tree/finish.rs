@@ -11,6 +11,7 @@ use super::dirs::{Attributes, Dir, DirId, ROOT};
 use super::place::{set_xattr, times};
 use super::{Form, Tree, remove};
 use crate::error::{Error, Result};
+use crate::limits::NOTED_PATH_BYTES;
 
 /// Levels of which the directories above are kept open; beyond it they are found again through `..`.
 const KEPT_OPEN: usize = 64;
@@ -50,20 +51,37 @@ impl Tree<'_> {
     /// The paths of directories that no member named; the empty path is the root's.
     ///
     /// A directory made anew where the layer had taken another one away is none of them: nothing below matters to it.
-    pub(crate) fn implied(&self) -> Vec<Vec<u8>> {
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where they are more than memory should be given for.
+    pub(crate) fn implied(&self) -> Result<Vec<Vec<u8>>> {
         self.paths(|dir| dir.attributes.is_none() && !dir.fresh)
     }
 
     /// The paths of directories that whiteouts were made in.
-    pub(crate) fn masking(&self) -> Vec<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`Tree::implied`].
+    pub(crate) fn masking(&self) -> Result<Vec<Vec<u8>>> {
         self.paths(|dir| dir.masking)
     }
 
-    fn paths(&self, wanted: impl Fn(&Dir) -> bool) -> Vec<Vec<u8>> {
-        let dirs = self.dirs.iter().filter(|(_, dir)| wanted(dir));
-        let mut paths: Vec<_> = dirs.map(|(id, _)| self.dirs.path(id)).collect();
+    fn paths(&self, wanted: impl Fn(&Dir) -> bool) -> Result<Vec<Vec<u8>>> {
+        let (mut paths, mut bytes) = (Vec::new(), 0);
+        for (id, _) in self.dirs.iter().filter(|(_, dir)| wanted(dir)) {
+            let path = self.dirs.path(id);
+            bytes += path.len();
+            if bytes > NOTED_PATH_BYTES {
+                let limit = NOTED_PATH_BYTES as u64;
+                return Err(Error::Limit {
+                    what: "bytes of paths that no member names, or that hold whiteouts",
+                    limit,
+                });
+            }
+            paths.push(path);
+        }
         paths.sort_unstable();
-        paths
+        Ok(paths)
     }
 
     fn set(&self, id: DirId, fd: &OwnedFd) -> Result<()> {

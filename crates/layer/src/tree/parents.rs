@@ -12,6 +12,7 @@ use sys::Call;
 use super::dirs::{DirId, ROOT, inode};
 use super::{At, Form, Layer};
 use crate::error::{Error, Result};
+use crate::limits::DIRECTORIES;
 
 /// Directories kept open: archives go through a tree directory by directory, so few are enough.
 const OPEN_DIRS: usize = 16;
@@ -198,6 +199,9 @@ impl Layer<'_, '_> {
             let inode = inode(&fd)?;
             Ok((fd, inode))
         };
+        if self.tree.dirs.count() >= DIRECTORIES {
+            return Err(Error::Limit { what: "directories", limit: DIRECTORIES as u64 });
+        }
         let (fd, inode) = made().map_err(|e| Error::write(member, e))?;
         let layer = self.tree.layer;
         match self.tree.dirs.add(at.id, name, inode, layer) {
