@@ -230,11 +230,10 @@ fn collect<W: Write>(
 
 /// A worker: until there are no more jobs, or nobody waits for the result.
 fn deflate_jobs(jobs: &Mutex<Receiver<Job>>, level: u32) {
-    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let Ok(deflated) = deflate_block(&mut deflate, &job) else { return };
+        let Ok(deflated) = deflate_block(level, &job) else { return };
         if job.done.send(deflated).is_err() {
             return;
         }
@@ -242,8 +241,11 @@ fn deflate_jobs(jobs: &Mutex<Receiver<Job>>, level: u32) {
 }
 
 /// One block as part of a longer deflate stream, ending on a byte.
-fn deflate_block(deflate: &mut Compress, job: &Job) -> Result<Deflated, flate2::CompressError> {
-    deflate.reset();
+///
+/// Each has a compressor of its own: one that is reset finds other matches than a new one (zlib-rs 0.6), so that the blob
+/// would depend on which thread did which block before.
+fn deflate_block(level: u32, job: &Job) -> Result<Deflated, flate2::CompressError> {
+    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     if !job.dictionary.is_empty() {
         deflate.set_dictionary(&job.dictionary)?;
     }
