@@ -102,7 +102,7 @@ fn choices_reach_the_configuration() {
         "-e",
         "E=option",
         "-w",
-        "/work/here",
+        "/srv/here",
         "-u",
         "app",
         "-v",
@@ -119,7 +119,7 @@ fn choices_reach_the_configuration() {
     let line = fixture.run(MOUNT, &args, &rootfs).line();
     let config = config(&line);
     assert_eq!(config["process"]["args"], json!(["echo", "hi"]));
-    assert_eq!(config["process"]["cwd"], "/work/here");
+    assert_eq!(config["process"]["cwd"], "/srv/here");
     assert_eq!(config["process"]["user"], json!({"uid": 1000, "gid": 1000, "additionalGids": [7, 1000]}));
     let env: Vec<&str> =
         config["process"]["env"].as_array().expect("env").iter().filter_map(Value::as_str).collect();
