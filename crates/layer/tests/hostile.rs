@@ -376,7 +376,7 @@ fn names_beside_a_deep_path_take_no_memory_without_end() {
     let scene = Scene::new();
     let deep = vec!["d".repeat(200); 19].join("/");
     let members = |count: usize| {
-        let names = (0..count).map(|n| file(&format!("{deep}/{n}/f"), ""));
+        let names = (0..count).map(|n| file(format!("{deep}/{n}/f"), ""));
         archive(&names.collect::<Vec<_>>())
     };
     assert_refused(scene.unpack("many", &members(5_000)).1, "bytes of paths", "many");
