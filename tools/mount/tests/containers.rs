@@ -129,9 +129,7 @@ fn choices_reach_the_configuration() {
     );
     assert_eq!(config["annotations"]["org.ocipipe.label.k"], "v");
     assert_eq!((&config["root"]["readonly"], &config["hostname"]), (&json!(true), &json!("box")));
-    assert!(
-        path(&line, "rootfs").join("mnt/in").is_dir() && path(&line, "rootfs").join("work/here").is_dir()
-    );
+    assert!(path(&line, "rootfs").join("mnt/in").is_dir() && path(&line, "rootfs").join("srv/here").is_dir());
     assert!(path(&line, "bundle").join("init/mnt/in").is_dir() && upper_is_empty(&line));
     let create = std::fs::read_to_string(path(&line, "bundle").join("create.json")).expect("create.json");
     assert!(!create.contains("rootfs") && !create.contains(line["instance"].as_str().expect("instance")));
