@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod error;
+mod guardian;
 mod live;
 pub mod marks;
 mod oneoff;

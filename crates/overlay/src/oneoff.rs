@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use store::{Container, Store};
 
+use crate::guardian::Guardian;
 use crate::remove::{Running, remove};
 
 /// How long apart a pipe is looked at, at first and at most.
@@ -17,13 +18,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Who holds this is responsible for the container's end; for one without `--rm` it does nothing.
 ///
-/// Dropped without a word, it takes the container for failed.
+/// Dropped without a word, it takes the container for failed; so does the death of this process, by a signal say, which a
+/// [guardian](crate::guardian) beside it sees.
 #[derive(Debug)]
 #[must_use]
 pub struct OneOff {
     /// None where there is nothing to do any more.
     container: Option<Container>,
     keep_on_failure: bool,
+    /// Speaks for this process if it dies; dismissed by whatever ends the responsibility.
+    guardian: Option<Guardian>,
 }
 
 impl OneOff {
@@ -34,7 +38,9 @@ impl OneOff {
     pub fn of(container: &Container) -> crate::Result<Self> {
         let doc = container.create()?;
         let container = doc.auto_remove.then(|| container.clone());
-        Ok(Self { container, keep_on_failure: doc.keep_on_failure })
+        let guarded = container.as_ref().filter(|_| !doc.keep_on_failure);
+        let guardian = guarded.and_then(Guardian::start);
+        Ok(Self { container, keep_on_failure: doc.keep_on_failure, guardian })
     }
 
     /// Ends the journey of a line's container that no stage will take: where it is a one-off, as after a failure.
@@ -55,6 +61,7 @@ impl OneOff {
     /// Where all went well but the removal; a removal that fails after a failure is a warning.
     pub fn end<T>(mut self, result: &Result<T, Failure>, stage: &Stage) -> Result<(), Failure> {
         let Some(container) = self.container.take() else { return Ok(()) };
+        let _until_removed = self.guardian.take();
         let name = container.name().to_string();
         if result.is_err() && self.keep_on_failure {
             let store = named(container.store());
@@ -87,6 +94,7 @@ impl OneOff {
         };
         if result.is_ok() {
             self.container = None;
+            self.guardian = None;
         } else {
             self.end(&result, stage)?;
         }
