@@ -9,9 +9,9 @@ const PIPELINE: &str = "oci-pull $R | oci-unpack | oci-mount --rm | oci-cp ./src
 const STAGES: [&str; 7] =
     ["oci-pull", "oci-unpack", "oci-mount", "oci-cp", "oci-spawn", "oci-commit", "oci-push"];
 
-/// How many kills: `$OCIPIPE_KILLS` (scripts/test --full sets 100), else a bounded number.
+/// How many kills: `$OCIPIPE_KILLS` (scripts/test --full sets 1,000), else a hundred.
 fn rounds() -> u64 {
-    std::env::var("OCIPIPE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(28)
+    std::env::var("OCIPIPE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
 /// splitmix64: the kills' moments, the same in every run with the same seed.
