@@ -165,7 +165,7 @@ mod tests {
     fn privileged() -> bool {
         let may = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok();
         if !may {
-            eprintln!("skipped: mounting needs CAP_SYS_ADMIN");
+            testkit::skip("mounting needs CAP_SYS_ADMIN");
             return false;
         }
         let root = Root::open_ambient("/").expect("open /");

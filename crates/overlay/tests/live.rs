@@ -21,7 +21,7 @@ impl Fixture {
     /// A container of one layer with a file and a directory; none where mounting is not allowed.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: mounting needs root");
+            testkit::skip("mounting needs root");
             return None;
         }
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -105,7 +105,7 @@ fn killed(dir: &Path, call: &str, when: usize) -> bool {
 #[test]
 fn a_kill_at_any_system_call_leaves_a_store_that_goes_on() {
     if !Command::new("strace").arg("-V").output().is_ok_and(|out| out.status.success()) {
-        eprintln!("skipped: strace is not installed");
+        testkit::skip("strace is not installed");
         return;
     }
     let mut kills = 0;

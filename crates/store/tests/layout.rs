@@ -69,7 +69,7 @@ fn the_callers_own_place_must_be_the_callers_own_store() {
         command.env("XDG_DATA_HOME", dir.path()).env("STORE_TEST_OWN", "1").output()
     };
     let Some(out) = opens().ok().filter(|out| out.status.success()) else {
-        eprintln!("skipped: user namespaces are not available");
+        testkit::skip("user namespaces are not available");
         return;
     };
     assert!(String::from_utf8_lossy(&out.stdout).contains("opened"));
@@ -249,7 +249,7 @@ fn tags_of_many_threads_are_all_kept() {
 #[test]
 fn skopeo_reads_and_writes_the_store() {
     if Command::new("skopeo").arg("--version").output().is_err() {
-        eprintln!("skipped: skopeo is not installed");
+        testkit::skip("skopeo is not installed");
         return;
     }
     let dir = tempfile::tempdir().expect("tempdir");

@@ -18,7 +18,7 @@ impl Small {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(dir));
         }
-        eprintln!("skipped: mounting a tmpfs needs privileges");
+        testkit::skip("mounting a tmpfs needs privileges");
         None
     }
 

@@ -267,7 +267,7 @@ mod tests {
     fn apart() -> bool {
         // Sound here: the thread shares no file system information that another test relies on.
         if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
-            eprintln!("skipped: a mount namespace needs CAP_SYS_ADMIN");
+            testkit::skip("a mount namespace needs CAP_SYS_ADMIN");
             return false;
         }
         let root = Root::open_ambient("/").expect("open /");

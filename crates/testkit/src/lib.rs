@@ -22,6 +22,7 @@ pub mod world;
 
 pub use canary::Canary;
 pub use image::{Image, Packing, Written};
+pub use probe::skip;
 pub use registry::Registry;
 pub use tar::Member;
 pub use world::{Outcome, World};

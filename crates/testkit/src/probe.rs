@@ -34,9 +34,16 @@ macro_rules! needs {
     };
 }
 
-/// True when all needs are met; else prints `SKIP name: reason` and appends it to the file `$OCIPIPE_SKIPS`.
+/// True when all needs are met; else the rest of the test is [skipped](skip).
 pub fn all(needs: &[Need]) -> bool {
     let Some(reason) = needs.iter().find_map(|&need| lacking(need)) else { return true };
+    skip(&reason);
+    false
+}
+
+/// Says that the running test is skipped, or a part of it: prints `SKIP name: reason` and appends it to the file
+/// `$OCIPIPE_SKIPS`, where skips are counted.
+pub fn skip(reason: &str) {
     let thread = std::thread::current();
     let line = format!("SKIP {}: {reason}\n", thread.name().unwrap_or("?"));
     // Straight to the descriptor: the test harness captures eprint! of tests that pass.
@@ -46,7 +53,6 @@ pub fn all(needs: &[Need]) -> bool {
             std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the skip list");
         file.write_all(line.as_bytes()).expect("the skip list can be written");
     }
-    false
 }
 
 fn lacking(need: Need) -> Option<String> {

@@ -267,7 +267,7 @@ fn lists_are_lines_in_a_pipe_and_tables_on_a_terminal() {
     assert_eq!(f.lines(&["images"], b"").len(), 2);
     assert_eq!(f.lines(&["containers"], b"").len(), 1);
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: script(1) is not installed");
+        testkit::skip("script(1) is not installed");
         return;
     }
     let images = f.on_a_terminal("images");

@@ -330,7 +330,7 @@ fn crun_and_runc_run_the_bundle_as_it_is() {
     }
     for runtime in ["runc", "crun"] {
         if Command::new(runtime).arg("--version").output().is_err() {
-            eprintln!("skipped: {runtime} is not installed");
+            testkit::skip(&format!("{runtime} is not installed"));
             continue;
         }
         let fixture = Fixture::new();

@@ -231,7 +231,7 @@ fn layers_on_their_way_are_followed_and_a_broken_promise_is_told_by_its_origin()
     needs!(Program("docker-registry"));
     if !testkit::world::tools().join("oci-pull").exists() {
         // Built with the workspace, but not by a test of this tool alone.
-        eprintln!("SKIP: oci-pull is not built");
+        testkit::skip("oci-pull is not built");
         return;
     }
     let (world, registry) = (World::new(), Registry::start());

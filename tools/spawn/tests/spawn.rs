@@ -417,7 +417,7 @@ fn the_tools_own_file_cannot_be_written_through_its_process() {
 fn a_terminal_is_the_containers_own() {
     let Some(world) = World::new() else { return };
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: needs script(1)");
+        testkit::skip("needs script(1)");
         return;
     }
     let container = world.plain("a");

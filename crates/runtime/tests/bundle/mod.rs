@@ -40,7 +40,7 @@ impl Bundle {
     /// None, with the reason printed, where these tests cannot run.
     pub(crate) fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
-            eprintln!("skipped: needs root and /bin/busybox (Debian's busybox-static)");
+            testkit::skip("needs root and /bin/busybox (Debian's busybox-static)");
             return None;
         }
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -159,7 +159,7 @@ pub fn busybox(dir: &Path) {
 pub fn privileged() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: mounting needs root");
+        testkit::skip("mounting needs root");
     }
     root
 }
