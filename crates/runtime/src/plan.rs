@@ -175,8 +175,9 @@ fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
     let source = mount.source().as_deref();
     let what = if let Some(recursive) = bind {
         let path = source.ok_or_else(|| invalid("mounts", format!("{destination:?} has no source")))?;
-        // A bind has no data; words left over are a mistake that must not pass as done.
-        if let Some((word, _)) = options.data.first() {
+        // Of a bind the kernel takes no data and ignores what it is given (mount(2)), so `key=value` means nothing here, as
+        // with runc; a bare word left over is a mistake that must not pass as done.
+        if let Some((word, _)) = options.data.iter().find(|(_, value)| value.is_none()) {
             return Err(invalid("mounts", format!("{destination:?} has an unknown option {word:?}")));
         }
         Source::Bind { path: bundle.join(path), recursive }

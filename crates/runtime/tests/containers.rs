@@ -305,6 +305,19 @@ fn binds_land_where_they_should_and_read_only_ones_are() {
 }
 
 #[test]
+fn data_given_to_a_bind_means_nothing_and_a_stray_word_is_refused() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let bind =
+        |options: &[&str]| json!({"destination": "/b", "type": "bind", "source": "/etc", "options": options});
+    bundle.mounts().push(bind(&["bind", "ro", "mode=755", "size=1k"]));
+    let given = bundle.run(&["sh", "-c", "[ -e /b/passwd ]"]);
+    assert!(given.status.success(), "{given:?}");
+    *bundle.mounts().last_mut().expect("a mount") = bind(&["bind", "nosiud"]);
+    let refused = bundle.run(&["true"]);
+    assert!(text(&refused.stderr).contains("unknown option \"nosiud\""), "{refused:?}");
+}
+
+#[test]
 fn a_read_only_volume_is_read_only_with_all_that_is_mounted_below_it() {
     let Some(mut bundle) = Bundle::new() else { return };
     let host = tempfile::tempdir().expect("a temporary directory");
