@@ -303,10 +303,7 @@ fn identity(process: &Process) -> Result<Identity> {
             return Err(invalid("process.user", format!("{id} is no id")));
         }
     }
-    let mut groups = vec![Gid::from_raw(user.gid())];
-    groups.extend(user.additional_gids().iter().flatten().map(|&gid| Gid::from_raw(gid)));
-    groups.sort_by_key(|gid| gid.as_raw());
-    groups.dedup();
+    let groups = user.additional_gids().iter().flatten().map(|&gid| Gid::from_raw(gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     Ok(Identity { uid, gid, groups, umask: user.umask() })
 }

@@ -98,7 +98,8 @@ pub(crate) enum Action {
 pub(crate) struct Identity {
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
-    /// Supplementary groups, the primary among them: a process must not escape a group's denial by leaving it out.
+    /// Supplementary groups, exactly those of the configuration. Whoever writes one from an image's user lists the primary
+    /// among them (`users::resolve`): a process must not escape a group's denial by leaving it out.
     pub(crate) groups: Vec<Gid>,
     pub(crate) umask: Option<u32>,
 }

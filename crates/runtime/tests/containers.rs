@@ -410,12 +410,15 @@ fn a_mount_target_that_is_swapped_for_a_link_meanwhile_never_leads_outside() {
 }
 
 #[test]
-fn the_process_is_its_user_with_the_primary_group_among_the_groups() {
+fn the_process_is_its_user_with_the_groups_that_were_listed_and_no_others() {
     let Some(mut bundle) = Bundle::new() else { return };
-    bundle.config["process"]["user"] =
-        json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 7], "umask": 63});
-    let out = bundle.stdout(&["sh", "-c", "id; grep Groups /proc/self/status; umask; hostname"]);
-    assert_eq!(out, "uid=1000 gid=1001 groups=5,7,1001\nGroups:\t5 7 1001 \n0077\nbox\n");
+    for (listed, groups) in [(vec![5, 7], "5 7"), (vec![7, 1001, 5, 7], "5 7 7 1001"), (vec![], "")] {
+        bundle.config["process"]["user"] =
+            json!({"uid": 1000, "gid": 1001, "additionalGids": listed, "umask": 63});
+        let out =
+            bundle.stdout(&["sh", "-c", "id -u; id -g; grep Groups /proc/self/status; umask; hostname"]);
+        assert_eq!(out.replace(" \n", "\n"), format!("1000\n1001\nGroups:\t{groups}\n0077\nbox\n"));
+    }
 }
 
 #[test]
