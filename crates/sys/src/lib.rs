@@ -18,6 +18,7 @@ pub mod mount;
 mod net;
 pub mod process;
 mod root;
+pub mod seccomp;
 pub mod umask;
 mod walk;
 mod writeback;
