@@ -4,20 +4,31 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const CRATES: [&str; 10] =
-    ["cli", "descriptor", "layer", "overlay", "registry", "runtime", "seccomp", "store", "sys", "testkit"];
+const CRATES: [&str; 11] = [
+    "cgroup",
+    "cli",
+    "descriptor",
+    "layer",
+    "overlay",
+    "registry",
+    "runtime",
+    "seccomp",
+    "store",
+    "sys",
+    "testkit",
+];
 
 /// What a crate of ours may depend on among ours.
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "descriptor" | "sys" | "testkit" => &[],
         "cli" => &["descriptor"],
-        "seccomp" | "store" => &["descriptor", "sys"],
+        "cgroup" | "seccomp" | "store" => &["descriptor", "sys"],
         "overlay" | "registry" => &["cli", "descriptor", "store", "sys"],
         "layer" => &["cli", "descriptor", "overlay", "store", "sys"],
-        "runtime" => &["cli", "descriptor", "overlay", "seccomp", "store", "sys"],
+        "runtime" => &["cgroup", "cli", "descriptor", "overlay", "seccomp", "store", "sys"],
         // a tool: any crate but what only tests need, never a tool
-        _ => &["cli", "descriptor", "layer", "overlay", "registry", "runtime", "seccomp", "store", "sys"],
+        _ => &["cgroup", "cli", "descriptor", "layer", "overlay", "registry", "runtime", "seccomp", "store", "sys"],
     }
 }
 

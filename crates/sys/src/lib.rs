@@ -11,7 +11,9 @@
 //! Deliberately not here: policy. What to mount, which capabilities to keep, what a layer means is decided above.
 
 pub mod binary;
+pub mod bpf;
 mod error;
+pub mod identity;
 mod limits;
 pub mod lock;
 pub mod mount;

@@ -1,0 +1,175 @@
+//! What can go wrong with a control group.
+
+use std::path::PathBuf;
+
+use descriptor::{Classify, Exit};
+use rustix::io::Errno;
+
+/// The result of an operation on a control group.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed operation on a control group.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No hierarchy is mounted at all.
+    #[error("this host has no cgroup hierarchy mounted")]
+    NoHierarchy,
+    /// The container has no group, and something needs one.
+    #[error("the container has no cgroup, which {what} needs")]
+    NoGroup {
+        /// What was asked for.
+        what: String,
+    },
+    /// No directory of the group is governed by this controller.
+    #[error("linux.resources.{resource} needs the cgroup controller {controller:?}, which {why}")]
+    NoController {
+        /// The part of `linux.resources`.
+        resource: String,
+        /// The controller.
+        controller: String,
+        /// Why it is not there.
+        why: String,
+    },
+    /// The kernel lacks the file.
+    #[error("linux.resources.{resource}: {path:?}: this kernel has no such file")]
+    NoFile {
+        /// The part of `linux.resources`.
+        resource: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel refused a value.
+    #[error("linux.resources.{resource}: {value:?} is refused by {path:?}: {source}")]
+    Limit {
+        /// The part of `linux.resources`.
+        resource: String,
+        /// What was written.
+        value: String,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: sys::Error,
+    },
+    /// A value that cannot be meant, or that this version of cgroups cannot express.
+    #[error("linux.resources.{resource}: {why}")]
+    Value {
+        /// The part of `linux.resources`.
+        resource: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A path that cannot be one.
+    #[error("cgroup path {path:?}: {why}")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The group that is to be made is in use.
+    #[error("cgroup {path:?} is not empty: {processes} process(es) found")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// How many processes there are.
+        processes: usize,
+    },
+    /// The group that is to be used is frozen, and so would be what enters it.
+    #[error("cgroup {path:?} is frozen")]
+    Frozen {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Version 2: the directory cannot hold what is asked for.
+    #[error("cgroup {path:?} is {kind:?}: {why} (cgroups(7), thread mode and \"no internal processes\")")]
+    Kind {
+        /// The directory.
+        path: PathBuf,
+        /// The contents of `cgroup.type`.
+        kind: String,
+        /// What this prevents.
+        why: &'static str,
+    },
+    /// The kernel did not do in time what it was asked to.
+    #[error("cgroup {path:?} did not get {state} within {seconds} s")]
+    Late {
+        /// The directory.
+        path: PathBuf,
+        /// The state that was waited for.
+        state: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A file of the kernel that does not read as documented.
+    #[error("{path:?}: {why}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    Call {
+        /// What was being done.
+        what: &'static str,
+        /// The call.
+        source: sys::Error,
+    },
+}
+
+/// Says what was being done when a call failed.
+pub(crate) trait About<T> {
+    fn about(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> About<T> for sys::Result<T> {
+    fn about(self, what: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Call { what, source })
+    }
+}
+
+impl Error {
+    /// The kernel's answer, where one was the reason.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Limit { source, .. } | Self::Call { source, .. } => Some(source.errno),
+            _ => None,
+        }
+    }
+
+    /// True where the caller's rights were the reason.
+    pub(crate) fn is_permission(&self) -> bool {
+        matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::ROFS))
+    }
+}
+
+impl Classify for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoHierarchy | Self::NoGroup { .. } | Self::NoController { .. } | Self::NoFile { .. } => {
+                Exit::Privilege
+            }
+            Self::Limit { source, .. } | Self::Call { source, .. } => match source.errno {
+                Errno::NOSPC | Errno::DQUOT => Exit::Space,
+                Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::ROFS | Errno::NODEV => Exit::Privilege,
+                Errno::INVAL | Errno::RANGE if matches!(self, Self::Limit { .. }) => Exit::Content,
+                _ => Exit::Other,
+            },
+            Self::Value { .. } | Self::Path { .. } => Exit::Content,
+            Self::InUse { .. } | Self::Frozen { .. } | Self::Kind { .. } => Exit::Conflict,
+            Self::Late { .. } | Self::Content { .. } => Exit::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHierarchy => Some("mount one: mount -t cgroup2 none /sys/fs/cgroup".into()),
+            Self::InUse { .. } => Some("end its processes, or choose another linux.cgroupsPath".into()),
+            Self::Kind { .. } => {
+                Some("choose a linux.cgroupsPath below a cgroup that has no processes of its own".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Removing a group: the directories below it first, as `rmdir(2)` takes empty ones only.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+use sys::{Call, Parent, Root};
+
+use crate::Result;
+use crate::directory::Directory;
+use crate::error::About;
+use crate::group::{Group, Place};
+use crate::procs::{child, children};
+
+/// A process that has just ended keeps its group busy until it is reaped: waits of 1, 2, 4 ... ms, one second in all.
+const BUSY_TRIES: u32 = 10;
+
+impl Group {
+    /// Removes the group's directories and those below them. Those that are gone are fine.
+    ///
+    /// No process is ended; one that lives in the group makes this fail.
+    ///
+    /// # Errors
+    /// That of the first `rmdir(2)` that failed, `EBUSY` after one second; the other directories are removed all the same.
+    pub fn remove(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for place in &self.places {
+            let removed = remove_place(place);
+            if outcome.is_ok() && !place.is_optional(self.version) {
+                outcome = removed;
+            }
+        }
+        outcome
+    }
+}
+
+fn remove_place(place: &Place) -> Result<()> {
+    let what = "removing a cgroup";
+    let found = Root::open_ambient(&place.mount).and_then(|root| root.parent(&place.path));
+    let parent = match found {
+        Err(error) if error.is_not_found() => return Ok(()),
+        found => found.about(what)?,
+    };
+    if matches!(remove_one(&parent), Ok(()) | Err(Errno::NOENT)) {
+        return Ok(());
+    }
+    let directory = match Directory::open(&place.mount, &place.path) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        found => found.about(what)?,
+    };
+    remove_below(&directory)?;
+    remove_busy(parent.dir.as_fd(), &parent.name)
+        .call("rmdir", || format!("{:?}", place.directory()))
+        .about(what)
+}
+
+fn remove_one(parent: &Parent) -> std::result::Result<(), Errno> {
+    unlinkat(&parent.dir, &parent.name, AtFlags::REMOVEDIR)
+}
+
+fn remove_below(directory: &Directory) -> Result<()> {
+    for name in children(directory)? {
+        if let Some(child) = child(directory, &name)? {
+            remove_below(&child)?;
+        }
+        remove_busy(directory.as_fd(), &name)
+            .call("rmdir", || format!("{:?}", directory.path().join(&name)))
+            .about("removing a cgroup")?;
+    }
+    Ok(())
+}
+
+/// Removes an empty directory, waiting a while for its last processes to be gone.
+fn remove_busy(parent: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> std::result::Result<(), Errno> {
+    for attempt in 0..=BUSY_TRIES {
+        match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY) if attempt < BUSY_TRIES => {
+                std::thread::sleep(Duration::from_millis(1 << attempt));
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::BUSY)
+}

@@ -1,0 +1,160 @@
+//! `linux.resources` in the files of version 2 (the kernel's admin-guide/cgroup-v2.rst).
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+
+use crate::convert::{io_weight, swap_only, weight};
+use crate::limits::inexpressible;
+use crate::setting::{Missing, Setting};
+use crate::shared::{self, some};
+use crate::{Error, Result};
+
+/// What `cpu.max` means by a period where none is given (cgroup-v2.rst).
+const PERIOD_US: u64 = 100_000;
+
+/// What is written for these resources, in order.
+pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
+    let mut list = Vec::new();
+    if let Some(pids) = resources.pids() {
+        list.push(shared::pids(pids));
+    }
+    if let Some(memory) = resources.memory() {
+        memory_settings(memory, &mut list)?;
+    }
+    if let Some(io) = resources.block_io() {
+        io_settings(io, &mut list)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        cpu_settings(cpu, &mut list)?;
+        shared::cpuset(cpu, &mut list);
+    }
+    for limit in resources.hugepage_limits().iter().flatten() {
+        shared::hugepages(limit, ".max", &mut list)?;
+    }
+    if let Some(network) = resources.network() {
+        if some(network.class_id()).is_some() {
+            return Err(inexpressible("network.classID", "v2"));
+        }
+        if network.priorities().as_ref().is_some_and(|list| !list.is_empty()) {
+            return Err(inexpressible("network.priorities", "v2"));
+        }
+    }
+    shared::rdma(resources, &mut list)?;
+    unified(resources, &mut list)?;
+    Ok(list)
+}
+
+fn cpu_settings(cpu: &LinuxCpu, list: &mut Vec<Setting>) -> Result<()> {
+    if some(cpu.realtime_period()).is_some() {
+        return Err(inexpressible("cpu.realtimePeriod", "v2"));
+    }
+    if some(cpu.realtime_runtime()).is_some() {
+        return Err(inexpressible("cpu.realtimeRuntime", "v2"));
+    }
+    if let Some(idle) = cpu.idle() {
+        list.push(Setting::new("cpu.idle", "cpu.idle", idle));
+    }
+    if let Some(shares) = some(cpu.shares()) {
+        list.push(Setting::new("cpu.shares", "cpu.weight", weight(shares)));
+    }
+    let knot = "bandwidth";
+    if let Some(burst) = cpu.burst() {
+        list.push(Setting::new("cpu.burst", "cpu.max.burst", burst).knot(knot));
+    }
+    let (quota, period) = (some(cpu.quota()), some(cpu.period()));
+    if quota.is_some() || period.is_some() {
+        let resource = if quota.is_some() { "cpu.quota" } else { "cpu.period" };
+        let quota = match quota {
+            Some(quota @ 1..) => quota.to_string(),
+            _ => "max".into(),
+        };
+        let value = format!("{quota} {}", period.unwrap_or(PERIOD_US));
+        list.push(Setting::new(resource, "cpu.max", value).knot(knot));
+    }
+    Ok(())
+}
+
+fn memory_settings(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<()> {
+    if some(memory.kernel_tcp()).is_some_and(|limit| limit > 0) {
+        return Err(inexpressible("memory.kernelTCP", "v2"));
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        return Err(inexpressible("memory.disableOOMKiller", "v2"));
+    }
+    if memory.use_hierarchy() == Some(false) {
+        return Err(inexpressible("memory.useHierarchy", "v2"));
+    }
+    if shared::swappiness(memory)?.is_some() {
+        return Err(inexpressible("memory.swappiness", "v2"));
+    }
+    let bytes = |value: i64| match value {
+        -1 => "max".to_string(),
+        value => value.to_string(),
+    };
+    let (limit, swap) = (some(memory.limit()), some(memory.swap()));
+    if let Some(swap) = swap_only(swap, limit)? {
+        let missing = match swap {
+            -1 => Missing::Fine,
+            0 => Missing::FineWithoutSwap,
+            _ => Missing::Fatal,
+        };
+        list.push(Setting::new("memory.swap", "memory.swap.max", bytes(swap)).missing(missing));
+    }
+    if let Some(limit) = limit {
+        list.push(Setting::new("memory.limit", "memory.max", bytes(limit)));
+    }
+    if let Some(reservation) = some(memory.reservation()) {
+        list.push(Setting::new("memory.reservation", "memory.low", bytes(reservation)));
+    }
+    Ok(())
+}
+
+fn io_settings(io: &LinuxBlockIo, list: &mut Vec<Setting>) -> Result<()> {
+    if let Some(weight) = some(io.weight()) {
+        let setting = Setting::new("blockIO.weight", "io.bfq.weight", weight);
+        list.push(setting.or("io.weight", io_weight(weight)));
+    }
+    if some(io.leaf_weight()).is_some() {
+        return Err(inexpressible("blockIO.leafWeight", "v2"));
+    }
+    for device in io.weight_device().iter().flatten() {
+        if some(device.leaf_weight()).is_some() {
+            return Err(inexpressible("blockIO.weightDevice.leafWeight", "v2"));
+        }
+        if let Some(weight) = some(device.weight()) {
+            let name = format!("{}:{}", device.major(), device.minor());
+            let resource = "blockIO.weightDevice";
+            let setting = Setting::new(resource, "io.bfq.weight", format!("{name} {weight}"));
+            list.push(setting.or("io.weight", format!("{name} {}", io_weight(weight))));
+        }
+    }
+    let mut throttles = |devices: &Option<Vec<LinuxThrottleDevice>>, resource, key| {
+        for one in devices.iter().flatten() {
+            // 0 takes the limit away on version 1; version 2 refuses it and says "max"
+            let rate = some(Some(one.rate())).map_or("max".into(), |rate| rate.to_string());
+            let value = format!("{}:{} {key}={rate}", one.major(), one.minor());
+            list.push(Setting::new(resource, "io.max", value));
+        }
+    };
+    throttles(io.throttle_read_bps_device(), "blockIO.throttleReadBpsDevice", "rbps");
+    throttles(io.throttle_write_bps_device(), "blockIO.throttleWriteBpsDevice", "wbps");
+    throttles(io.throttle_read_iops_device(), "blockIO.throttleReadIOPSDevice", "riops");
+    throttles(io.throttle_write_iops_device(), "blockIO.throttleWriteIOPSDevice", "wiops");
+    Ok(())
+}
+
+/// Files by name, after all others, in the order of their names; values of several lines are written line by line.
+fn unified(resources: &LinuxResources, list: &mut Vec<Setting>) -> Result<()> {
+    let files: BTreeMap<&String, &String> = resources.unified().iter().flatten().collect();
+    for (file, value) in files {
+        let resource = format!("unified ({file:?})");
+        let well_formed = file.split_once('.').is_some_and(|(controller, _)| !controller.is_empty());
+        if file.contains('/') || !well_formed {
+            let why = "not of the form CONTROLLER.PARAMETER, without a slash".into();
+            return Err(Error::Value { resource, why });
+        }
+        list.push(Setting::new(resource, file.clone(), value));
+    }
+    Ok(())
+}
