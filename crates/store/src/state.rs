@@ -3,8 +3,9 @@
 //! A process is named by pid, start time and boot: a pid alone is another process sooner or later.
 
 use descriptor::Status;
-use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
+
+pub use sys::identity::{boot_id, start_time};
 
 /// state.json of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,29 +93,4 @@ impl State {
         let (Some(pid), Some(started)) = (self.pid, self.start_time) else { return false };
         self.boot_id.is_some() && self.boot_id == boot_id() && start_time(pid) == Some(started)
     }
-}
-
-/// A living process's start time; none for a zombie, which runs no more.
-pub fn start_time(pid: u32) -> Option<u64> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
-    // The command's name may hold spaces and parentheses; its last one ends it.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X" | "x") {
-        return None;
-    }
-    // Field 3 is taken; 22 is the nineteenth from here.
-    fields.nth(18)?.parse().ok()
-}
-
-/// This boot's id.
-pub fn boot_id() -> Option<String> {
-    read("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_string()).filter(|id| !id.is_empty())
-}
-
-fn read(path: &str) -> Option<String> {
-    let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,7 +1,7 @@
 //! Making processes: `clone3`, `execveat`, `close_range`, signal dispositions, and who a process is.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -17,6 +17,19 @@ pub struct Cloned {
     pub pidfd: OwnedFd,
 }
 
+/// How [`clone_with`] makes a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Birth<'a> {
+    /// New namespaces (`CLONE_NEW*`).
+    pub namespaces: u64,
+    /// It sends no signal when it ends: wait for it with `__WCLONE` or not at all.
+    pub silent: bool,
+    /// It becomes a child of this process's parent (`CLONE_PARENT`).
+    pub sibling: bool,
+    /// The version-2 control group that it is born into (`CLONE_INTO_CGROUP`, Linux 5.7).
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
 /// Runs `child` in a new process with its own copy of this one's memory, in the namespaces named by `flags`
 /// (`CLONE_NEW*`), and ends it with the status that `child` returns.
 ///
@@ -29,12 +42,28 @@ pub struct Cloned {
 /// The errno of `clone3(2)`: `EPERM` without `CAP_SYS_ADMIN` where namespaces are asked for, `ENOSPC` where their number is
 /// limited.
 pub fn clone(flags: u64, reaped: bool, child: impl FnOnce() -> u8) -> Result<Cloned> {
+    clone_with(Birth { namespaces: flags, silent: !reaped, ..Birth::default() }, child)
+}
+
+/// As [`clone`], with all that a birth can have.
+///
+/// # Errors
+/// As [`clone`]; with a control group also `EBUSY` where it may not hold processes, `EOPNOTSUPP` where it is threaded.
+pub fn clone_with(birth: Birth<'_>, child: impl FnOnce() -> u8) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid clone_args: every field is an integer.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.flags = birth.namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = if reaped { libc::SIGCHLD as u64 } else { 0 };
+    // With CLONE_PARENT the signal is that of the process beside which the new one stands.
+    args.exit_signal = if birth.silent || birth.sibling { 0 } else { libc::SIGCHLD as u64 };
+    if birth.sibling {
+        args.flags |= libc::CLONE_PARENT as u64;
+    }
+    if let Some(cgroup) = birth.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
     let size = std::mem::size_of::<libc::clone_args>();
     // SAFETY: without CLONE_VM the child has its own memory and goes on here as after fork(2); `args` and `pidfd` live
     // through the call.
@@ -48,11 +77,15 @@ pub fn clone(flags: u64, reaped: bool, child: impl FnOnce() -> u8) -> Result<Clo
             // SAFETY: the kernel stored a descriptor that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            Ok(Cloned { pid: pid.ok_or_else(|| failed("clone3", flags_text(flags), Errno::RANGE))?, pidfd })
+            let text = || flags_text(birth.namespaces);
+            Ok(Cloned { pid: pid.ok_or_else(|| failed("clone3", text(), Errno::RANGE))?, pidfd })
         }
-        _ => Err(failed("clone3", flags_text(flags), last())),
+        _ => Err(failed("clone3", flags_text(args.flags), last())),
     }
 }
+
+/// Of `linux/sched.h`; libc has it as a signed number that overflows.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Ends this process at once: no destructors, no exit handlers of a copied parent.
 pub fn end(status: u8) -> ! {
@@ -269,9 +302,14 @@ fn flags_text(flags: u64) -> String {
         (libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
         (libc::CLONE_NEWNET, "CLONE_NEWNET"),
         (libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
+        (libc::CLONE_PARENT, "CLONE_PARENT"),
     ];
-    let set = names.iter().filter(|(bit, _)| flags & (*bit as u64) != 0);
-    set.map(|(_, name)| *name).collect::<Vec<_>>().join("|")
+    let set = names.iter().filter(|(bit, _)| flags & (*bit as u32 as u64) != 0);
+    let mut names: Vec<&str> = set.map(|(_, name)| *name).collect();
+    if flags & CLONE_INTO_CGROUP != 0 {
+        names.push("CLONE_INTO_CGROUP");
+    }
+    names.join("|")
 }
 
 #[cfg(test)]
