@@ -28,7 +28,18 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "layer" => &["cli", "descriptor", "overlay", "store", "sys"],
         "runtime" => &["cgroup", "cli", "descriptor", "overlay", "seccomp", "store", "sys"],
         // a tool: any crate but what only tests need, never a tool
-        _ => &["cgroup", "cli", "descriptor", "layer", "overlay", "registry", "runtime", "seccomp", "store", "sys"],
+        _ => &[
+            "cgroup",
+            "cli",
+            "descriptor",
+            "layer",
+            "overlay",
+            "registry",
+            "runtime",
+            "seccomp",
+            "store",
+            "sys",
+        ],
     }
 }
 

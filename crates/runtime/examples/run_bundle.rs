@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use oci_spec::runtime::Spec;
-use runtime::{Error, Request, RootSource, Stdio, Supervisor, Tie, start};
+use runtime::{Error, Manner, Request, RootSource, Stdio, Supervisor, Tie, start};
 
 /// SIGTERM on every architecture.
 const STOP_SIGNAL: i32 = 15;
@@ -34,6 +34,7 @@ fn run(bundle: PathBuf) -> Result<u8, Error> {
         bundle,
         stdio,
         tie: Tie::DiesWithParent,
+        manner: Manner::default(),
     };
     let started = start(request)?;
     Ok(supervisor.wait(&started, None)?.code())

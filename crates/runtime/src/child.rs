@@ -7,20 +7,30 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::net::SocketFlags;
 use rustix::process::{DumpableBehavior, Signal};
 use sys::mount::{Change, Extent};
 use sys::{Call, Error, Result, Root};
 
+use crate::channel::Channel;
 use crate::error::EXIT_TOOL;
 use crate::report::Report;
 use crate::step::{Action, Command, Source, Step};
-use crate::{devices, exec, identity, masks, mounts, terminal};
+use crate::{devices, exec, hooks, identity, masks, mounts, terminal};
 
-/// The descriptor number that the report pipe has when the command is executed.
-const REPORT: RawFd = 3;
+/// The first descriptor number beyond the standard streams.
+const FIRST: RawFd = 3;
 
 /// What the child holds while it sets itself up.
 pub(crate) struct Child<'a> {
+    /// How it speaks to its runtime.
+    channel: Channel,
+    /// Where it waits for `start`.
+    listener: Option<OwnedFd>,
+    /// How many descriptors beyond the standard ones the command gets.
+    preserved: RawFd,
+    /// What it will become.
+    command: Command,
     /// The container's root, once it is there.
     root: Option<Root>,
     /// A procfs of this pid namespace, however the container's /proc looks.
@@ -35,11 +45,22 @@ pub(crate) struct Child<'a> {
     pub(crate) terminal_socket: Option<BorrowedFd<'a>>,
     /// The parent, to see whether it still lives.
     pub(crate) parent: BorrowedFd<'a>,
+    /// The container's state for hooks, as it came with the last word to go on.
+    state: Vec<u8>,
 }
 
 impl<'a> Child<'a> {
-    pub(crate) fn new(parent: BorrowedFd<'a>) -> Self {
+    pub(crate) fn new(
+        parent: BorrowedFd<'a>,
+        channel: Channel,
+        listener: Option<OwnedFd>,
+        command: Command,
+    ) -> Self {
         Self {
+            channel,
+            listener,
+            preserved: command.preserved,
+            command,
             root: None,
             procfs: None,
             null: None,
@@ -47,44 +68,75 @@ impl<'a> Child<'a> {
             slave: None,
             terminal_socket: None,
             parent,
+            state: Vec::new(),
         }
     }
 
     /// Runs all steps and then the command; where that fails it tells why and ends this process.
     ///
     /// Never returns, so that nothing is dropped: by then the numbers of closed descriptors still have owners.
-    pub(crate) fn run(mut self, steps: Vec<Step>, command: Command, report: OwnedFd) -> ! {
-        let (why, pipe) = self.attempt(steps, command, report);
-        why.send(pipe);
+    pub(crate) fn run(mut self, steps: Vec<Step>) -> ! {
+        let why = match self.attempt(steps) {
+            Ok(umask) => self.execute(umask),
+            Err(why) => why,
+        };
+        self.channel.report(&why);
         sys::process::end(EXIT_TOOL)
     }
 
-    fn attempt(&mut self, steps: Vec<Step>, command: Command, report: OwnedFd) -> (Report, OwnedFd) {
+    /// Runs the steps; the umask that the command is to have.
+    fn attempt(&mut self, steps: Vec<Step>) -> std::result::Result<u32, Report> {
         // Modes given to mkdir and mknod here are meant exactly.
         rustix::process::umask(Mode::empty());
         let mut umask = exec::DEFAULT_UMASK;
         for Step { name, action } in steps {
-            if let Action::Identity(identity) = &action {
-                umask = identity.umask.unwrap_or(umask);
-            }
-            if let Err(error) = self.act(action) {
-                return (Report::step(&name, &error), report);
+            match action {
+                Action::FindCommand => exec::missing(&self.command).map_or(Ok(()), Err)?,
+                action => {
+                    if let Action::Identity(identity) = &action {
+                        umask = identity.umask.unwrap_or(umask);
+                    }
+                    self.act(action).map_err(|error| Report::step(&name, &error))?;
+                }
             }
         }
+        Ok(umask)
+    }
+
+    /// Becomes the command; what comes back is why not.
+    fn execute(&mut self, umask: u32) -> Report {
         rustix::process::umask(Mode::from_raw_mode(umask));
-        match last_descriptors(report) {
-            Ok(report) => {
-                sys::process::default_signals();
-                (exec::command(command), report)
-            }
-            Err((error, report)) => (Report::step("close descriptors", &error), report),
+        if let Err(error) = self.last_descriptors() {
+            return Report::step("close descriptors", &error);
         }
+        sys::process::default_signals();
+        exec::command(&self.command)
+    }
+
+    /// Closes every descriptor but the standard ones, the preserved ones, and the channel, which exec closes.
+    fn last_descriptors(&mut self) -> Result<()> {
+        let number = FIRST + self.preserved;
+        self.channel.move_to(number)?;
+        sys::process::close_range(number.unsigned_abs() + 1, u32::MAX, sys::process::Range::Close)
     }
 
     fn act(&mut self, action: Action) -> Result<()> {
         match action {
             Action::DieWithParent => die_with_parent(self.parent),
-            Action::Session => session(),
+            Action::Untie => rustix::process::set_parent_process_death_signal(None)
+                .call("prctl", || "PR_SET_PDEATHSIG, 0".into()),
+            Action::Reach(point) => {
+                self.state = self.channel.reach(point)?;
+                Ok(())
+            }
+            Action::AwaitStart => self.await_start(),
+            Action::Hooks(kind, hooks) => hooks::run(kind, &hooks, &self.state),
+            // Answered where reports of commands are made.
+            Action::FindCommand => Ok(()),
+            Action::Session(keyring) => session(keyring),
+            Action::Unshare(flags) => nix::sched::unshare(flags)
+                .map_err(std::io::Error::from)
+                .call("unshare", || format!("{flags:?}")),
             Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
                 .call("setns", || format!("{kind:?}")),
             Action::Propagation(flags) => propagation(flags),
@@ -126,6 +178,7 @@ impl<'a> Child<'a> {
             }
             Action::OomScoreAdj(score) => self.write_procfs("self/oom_score_adj", &score.to_string()),
             Action::Pivot => pivot(self.root()?),
+            Action::MoveRoot => move_root(self.root()?),
             Action::Cwd(path) => enter(self.root()?, &path),
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
@@ -133,6 +186,24 @@ impl<'a> Child<'a> {
             Action::Capabilities { sets, ambient } => identity::capabilities(sets, ambient),
             Action::NoNewPrivileges => {
                 rustix::thread::set_no_new_privs(true).call("prctl", || "PR_SET_NO_NEW_PRIVS".into())
+            }
+        }
+    }
+
+    /// Waits until a runtime says that the command is to run, and speaks to that one from here on.
+    fn await_start(&mut self) -> Result<()> {
+        let listener = self.listener.take().ok_or_else(no_root)?;
+        loop {
+            let accepted = match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                answer => answer.call("accept4", || "start".into())?,
+            };
+            let channel = Channel::from_fd(accepted);
+            // Somebody who only looked whether anybody listens, or died, is no start.
+            if let Ok(Some(state)) = channel.may_go() {
+                self.state = state;
+                self.channel = channel;
+                return Ok(());
             }
         }
     }
@@ -179,7 +250,7 @@ impl<'a> Child<'a> {
             // Through the host's own null device the container could change that node's mode and owner.
             let null = devices::null_again(self.root()?, stream)?;
             let stream = null.as_ref().map_or(stream, AsFd::as_fd);
-            let copy = rustix::io::fcntl_dupfd_cloexec(stream, REPORT + 1);
+            let copy = rustix::io::fcntl_dupfd_cloexec(stream, FIRST);
             high.push(copy.call("fcntl", || "F_DUPFD_CLOEXEC".into())?);
         }
         for (number, stream) in (0..).zip(&high) {
@@ -194,10 +265,12 @@ fn no_root() -> Error {
     Error::new("setup", "a step came before the one it needs", Errno::INVAL)
 }
 
-fn session() -> Result<()> {
+fn session(keyring: bool) -> Result<()> {
     rustix::process::setsid().call("setsid", String::new)?;
-    // The caller's keys are not the container's.
-    sys::process::new_session_keyring()?;
+    if keyring {
+        // The caller's keys are not the container's.
+        sys::process::new_session_keyring()?;
+    }
     // While the host's directories are open here, no process of a joined namespace may look into this one.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .call("prctl", || "PR_SET_DUMPABLE, 0".into())
@@ -229,6 +302,15 @@ fn pivot(root: &Root) -> Result<()> {
     rustix::process::chdir(c"/").call("chdir", || "\"/\"".into())
 }
 
+/// Moves the root's mount over `/` and changes into it: what is below the old one stays mounted, out of reach.
+fn move_root(root: &Root) -> Result<()> {
+    let old = Root::open_ambient("/")?;
+    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
+    sys::mount::attach(root.as_fd(), old.as_fd())?;
+    rustix::process::chroot(c".").call("chroot", || "\".\"".into())?;
+    rustix::process::chdir(c"/").call("chdir", || "\"/\"".into())
+}
+
 /// Enters the working directory by a descriptor resolved inside the root, and makes sure that it has a name there.
 fn enter(root: &Root, path: &Path) -> Result<()> {
     let directory = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
@@ -239,14 +321,5 @@ fn enter(root: &Root, path: &Path) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new("getcwd", format!("{path:?} is outside the root"), Errno::XDEV))
-    }
-}
-
-/// Closes every descriptor but the three streams and the report pipe, which exec closes.
-fn last_descriptors(report: OwnedFd) -> std::result::Result<OwnedFd, (Error, OwnedFd)> {
-    let report = sys::process::move_to(report, REPORT)?;
-    match sys::process::close_range(REPORT as u32 + 1, u32::MAX, sys::process::Range::Close) {
-        Ok(()) => Ok(report),
-        Err(error) => Err((error, report)),
     }
 }

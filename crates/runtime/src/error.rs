@@ -63,6 +63,51 @@ pub enum Error {
     /// A member of the configuration asks for what this runtime cannot give yet; dropping it in silence would be worse.
     #[error("the configuration's {0} is not supported")]
     Unsupported(String),
+    /// A verb of other runtimes.
+    #[error("{0} is not supported by this runtime")]
+    Verb(String),
+    /// A word that is no container id.
+    #[error("invalid container ID format: {0:?}")]
+    Id(String),
+    /// The id is taken.
+    #[error("container with given ID already exists: {id}")]
+    Exists {
+        /// The id.
+        id: String,
+    },
+    /// There is no such container under this state root.
+    #[error("container {id:?} does not exist")]
+    NoContainer {
+        /// The id.
+        id: String,
+    },
+    /// The container's init has ended.
+    #[error("container {id:?} not running")]
+    NotRunning {
+        /// The id.
+        id: String,
+    },
+    /// The container's state does not allow it.
+    #[error("cannot {wanted} container {id:?} that is {status}")]
+    State {
+        /// The id.
+        id: String,
+        /// How it stands.
+        status: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// The state root is another user's.
+    #[error("{path:?} belongs to user {owner}")]
+    Foreign {
+        /// The state root.
+        path: PathBuf,
+        /// Its owner's id.
+        owner: u32,
+    },
+    /// A control group.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
     /// A file of the host could not be read or written.
     #[error("{path:?}: {source}")]
     File {
@@ -96,12 +141,18 @@ impl Classify for Error {
         match self {
             Self::CommandNotFound { .. } | Self::NotExecutable { .. } => Exit::NotFound,
             Self::Incomplete(_) | Self::Invalid { .. } => Exit::Content,
-            Self::Unsupported(_) => Exit::Privilege,
+            Self::Unsupported(_) | Self::Verb(_) => Exit::Privilege,
             Self::Sys(_) | Self::Step { .. } => match self.errno() {
                 Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::NODEV) => Exit::Privilege,
                 Some(Errno::NOSPC | Errno::DQUOT) => Exit::Space,
                 _ => Exit::Other,
             },
+            Self::Id(_) => Exit::Usage,
+            Self::NoContainer { .. } => Exit::NotFound,
+            Self::Exists { .. } | Self::NotRunning { .. } | Self::State { .. } | Self::Foreign { .. } => {
+                Exit::Conflict
+            }
+            Self::Cgroup(error) => error.exit(),
             Self::Lost(_) | Self::File { .. } => Exit::Other,
         }
     }

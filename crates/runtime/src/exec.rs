@@ -1,10 +1,11 @@
 //! Finding the command inside the container and executing it, with the shells' answers where that fails.
 
 use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::Root;
 use sys::process::Pointers;
@@ -21,30 +22,77 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 ///
 /// Runs inside the container's root, as its user. Names are first resolved without magic links: `/proc/self/fd/N` and
 /// `/proc/self/exe` still mean the runtime's own files at this moment.
-pub(crate) fn command(command: Command) -> Report {
-    let Command { name, args, env, path } = command;
-    let (args, env) = (Pointers::new(args), Pointers::new(env));
+pub(crate) fn command(command: &Command) -> Report {
+    // The strings move into arrays that the kernel reads; they are not needed afterwards.
+    let (args, env) = (Pointers::new(command.args.clone()), Pointers::new(command.env.clone()));
+    let tried = each_candidate(command, |root, candidate| {
+        let file = match find(root, candidate) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Tried::Absent,
+            Err(why) => return Tried::Refused(why),
+        };
+        drop(file);
+        match execute(candidate, &args, &env) {
+            Some(why) => Tried::Refused(why),
+            None => Tried::Absent,
+        }
+    });
+    match tried {
+        Ok(()) => unreachable!("no candidate of exec counts as found"),
+        Err(report) => report,
+    }
+}
+
+/// Makes sure, as the user and inside the root, that there is a file to execute; says why not.
+pub(crate) fn missing(command: &Command) -> Option<Report> {
+    let tried = each_candidate(command, |root, candidate| match find(root, candidate) {
+        Ok(Some(file)) => {
+            match rustix::fs::accessat(&file, c"", Access::EXEC_OK, AtFlags::EACCESS | AtFlags::EMPTY_PATH) {
+                // Without faccessat2(2) (Linux 5.8) exec will tell.
+                Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Tried::Found,
+                Err(errno) => Tried::Refused(words(errno)),
+            }
+        }
+        Ok(None) => Tried::Absent,
+        Err(why) => Tried::Refused(why),
+    });
+    tried.err()
+}
+
+/// What became of one file that the name may mean.
+enum Tried {
+    Found,
+    Absent,
+    Refused(String),
+}
+
+/// Tries one candidate after the other until one is found.
+fn each_candidate(
+    command: &Command,
+    mut attempt: impl FnMut(&Root, &Path) -> Tried,
+) -> std::result::Result<(), Report> {
+    let Command { name, path, .. } = command;
     // The user may be allowed to pass through the root without reading it.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = match rustix::fs::open(c"/", flags, Mode::empty()) {
-        Ok(root) => Root::from_fd(root),
-        Err(errno) => return Report::step("open the root", &sys::Error::new("open", "\"/\"", errno)),
-    };
+    let root = rustix::fs::open(c"/", flags, Mode::empty())
+        .map_err(|errno| Report::step("open the root", &sys::Error::new("open", "\"/\"", errno)))?;
+    let root = Root::from_fd(root);
     let mut refused = None;
-    for candidate in candidates(&name, &path) {
-        match attempt(&root, &candidate, &args, &env) {
-            Some(why) => refused = refused.or(Some(format!("{why} ({})", candidate.display()))),
-            None => continue,
+    for candidate in candidates(name, path) {
+        match attempt(&root, &candidate) {
+            Tried::Found => return Ok(()),
+            Tried::Refused(why) => refused = refused.or(Some(format!("{why} ({})", candidate.display()))),
+            Tried::Absent => {}
         }
     }
-    match refused {
+    Err(match refused {
         Some(why) => Report::NotExecutable { why },
         None if name.contains('/') => Report::NotFound { searched: "no such file".into() },
         None => {
             let searched = path.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":");
             Report::NotFound { searched: format!("PATH is {searched}") }
         }
-    }
+    })
 }
 
 /// The files that the name may mean: itself where it has a slash, else one in each directory of PATH.
@@ -67,21 +115,22 @@ fn absolute(path: &Path) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(cwd)).join(path)
 }
 
-/// Executes one candidate; `None` where there is no such file, else why it is refused.
-fn attempt(root: &Root, path: &Path, args: &Pointers, env: &Pointers) -> Option<String> {
+/// Opens one candidate; `None` where there is no such file, an error where it can be no program.
+fn find(root: &Root, path: &Path) -> std::result::Result<Option<OwnedFd>, String> {
     let file = match root.open(path, OFlags::PATH, Mode::empty()) {
         Ok(file) => file,
-        Err(e) if matches!(e.errno, Errno::NOENT | Errno::NOTDIR) => return None,
+        Err(e) if matches!(e.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(e) if e.errno == Errno::LOOP => {
-            return Some("it leads through a link of /proc, or in a circle".into());
+            return Err("it leads through a link of /proc, or in a circle".into());
         }
-        Err(e) => return Some(words(e.errno)),
+        Err(e) => return Err(words(e.errno)),
     };
     let kind = rustix::fs::fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    if kind.is_ok_and(|kind| kind.is_dir()) {
-        return Some("it is a directory".into());
-    }
-    drop(file);
+    if kind.is_ok_and(|kind| kind.is_dir()) { Err("it is a directory".into()) } else { Ok(Some(file)) }
+}
+
+/// Executes one candidate; what comes back is why it is refused, nothing for a name that cannot be a path.
+fn execute(path: &Path, args: &Pointers, env: &Pointers) -> Option<String> {
     let Ok(program) = CString::new(OsStr::as_bytes(path.as_os_str())) else { return None };
     let error = sys::process::exec_path(&program, args, env);
     match error.errno {

@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxDevice, LinuxDeviceType, LinuxNamespaceType, Mount, PosixRlimit,
+    Capabilities, Hooks, Linux, LinuxDevice, LinuxDeviceType, LinuxNamespaceType, Mount, PosixRlimit,
     PosixRlimitType, Process, Spec,
 };
 use rustix::fs::{FileType, makedev};
@@ -13,11 +14,13 @@ use rustix::mount::MountPropagationFlags as Propagation;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
+use crate::channel::Point;
 use crate::error::{Error, Result};
+use crate::hooks::HookKind;
 use crate::options::Options;
-use crate::request::{RootSource, Stdio, Tie};
+use crate::request::{Manner, Request, Stdio, Tie};
 use crate::step::{
-    Action, Command, DeviceNode, Hierarchy, Identity, MountPlan, RLIMITS, Source, Step, TerminalPlan,
+    Action, Command, DeviceNode, Entry, Hierarchy, Identity, MountPlan, RLIMITS, Source, Step, TerminalPlan,
 };
 use crate::{cgroups, devices, exec, refuse};
 
@@ -29,31 +32,96 @@ const OWN_DEV: &[&str] = &["nosuid", "strictatime", "mode=755", "size=65536k"];
 pub(crate) struct Plan {
     /// New namespaces, as clone flags.
     pub(crate) flags: u64,
+    /// Namespaces that must be entered before the process exists.
+    pub(crate) entries: Vec<Entry>,
     pub(crate) steps: Vec<Step>,
     pub(crate) command: Command,
 }
 
+/// Where the setup waits for its runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stops {
+    /// At birth, for what only the runtime can do to the process.
+    pub(crate) born: bool,
+    /// When all is done, for the runtime to record it.
+    pub(crate) ready: bool,
+    /// For `start`.
+    pub(crate) start: bool,
+}
+
 impl Plan {
     /// Plans the setup.
-    pub(crate) fn new(spec: &Spec, bundle: &Path, root: RootSource, stdio: &Stdio, tie: Tie) -> Result<Self> {
-        refuse::unsupported(spec)?;
+    pub(crate) fn new(request: Request, stops: Stops) -> Result<(Self, Stdio)> {
+        let Request { spec, bundle, root, stdio, tie, manner } = request;
+        refuse::unsupported(&spec)?;
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
-        let command = command(process)?;
-        let (flags, joins) = namespaces(&linux)?;
+        let command = command(process, manner)?;
+        let Namespaces { mut flags, entries, joins } = namespaces(&linux)?;
         let mut steps = Vec::with_capacity(48);
-        if tie == Tie::DiesWithParent {
-            steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
+        steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
+        if stops.born {
+            steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
+            if flags & CLONE_NEWCGROUP != 0 {
+                // Its root is the control group that the process is in when it is made.
+                flags &= !CLONE_NEWCGROUP;
+                steps
+                    .push(Step::new("make a cgroup namespace", Action::Unshare(CloneFlags::CLONE_NEWCGROUP)));
+            }
         }
-        steps.push(Step::new("start a session", Action::Session));
+        steps.push(Step::new("start a session", Action::Session(manner.keyring)));
         steps.extend(joins);
         let propagation = root_propagation(&linux)?;
         steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
         steps.push(Step::new("mount the root", Action::Root(root, all_devices(&linux))));
-        file_systems(spec, &linux, bundle, stdio, &mut steps)?;
-        confine(spec, &linux, flags, &mut steps);
-        become_process(process, tie, &mut steps)?;
-        Ok(Self { flags, steps, command })
+        file_systems(&spec, &linux, &bundle, &stdio, &mut steps)?;
+        hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
+        confine(&spec, &linux, flags, manner, &mut steps);
+        become_user(process, &mut steps)?;
+        stop(tie, stops, &mut steps);
+        let start = HookKind::StartContainer.of(spec.hooks().as_ref());
+        if !start.is_empty() {
+            let action = Action::Hooks(HookKind::StartContainer, start.to_vec());
+            steps.push(Step::new("run startContainer hooks", action));
+        }
+        give_up_rights(process, &mut steps)?;
+        if tie == Tie::DiesWithParent {
+            // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG).
+            steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
+        }
+        Ok((Self { flags, entries, steps, command }, stdio))
+    }
+}
+
+/// The runtime's own hooks and the container's, both while the host is in reach.
+fn hooks_before_the_pivot(hooks: Option<&Hooks>, steps: &mut Vec<Step>) {
+    let kinds = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+    if kinds.iter().all(|kind| kind.of(hooks).is_empty()) {
+        return;
+    }
+    // The container's hooks get the state that comes with the word to go on.
+    steps.push(Step::new("wait for the runtime's hooks", Action::Reach(Point::Mounted)));
+    let own = HookKind::CreateContainer.of(hooks);
+    if !own.is_empty() {
+        let action = Action::Hooks(HookKind::CreateContainer, own.to_vec());
+        steps.push(Step::new("run createContainer hooks", action));
+    }
+}
+
+/// Lets the runtime record that all is done, and waits for `start`.
+fn stop(tie: Tie, stops: Stops, steps: &mut Vec<Step>) {
+    if stops.ready {
+        steps.push(Step::new("find the command", Action::FindCommand));
+    }
+    if tie == Tie::Outlives {
+        // Before the runtime may end: from here on its death shows at the channel alone.
+        steps.push(Step::new("let go of the parent", Action::Untie));
+    }
+    if stops.ready {
+        steps.push(Step::new("wait to be recorded", Action::Reach(Point::Ready)));
+    }
+    if stops.start {
+        steps.push(Step::new("wait for start", Action::AwaitStart));
     }
 }
 
@@ -94,7 +162,8 @@ fn file_systems(
     }
     steps.push(Step::new("check /dev/null", Action::Null));
     let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
-    if let Stdio::Terminal { size: given } = stdio {
+    if let Stdio::Terminal { .. } | Stdio::Console(_) = stdio {
+        let given = if let Stdio::Terminal { size } = stdio { *size } else { None };
         let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
         let own = process.console_size().map(|size| (narrow(size.height()), narrow(size.width())));
         let size = given.or(own);
@@ -105,7 +174,7 @@ fn file_systems(
 }
 
 /// What the container may see and change: paths, names, the network's loopback; ends with the host out of reach.
-fn confine(spec: &Spec, linux: &Linux, flags: u64, steps: &mut Vec<Step>) {
+fn confine(spec: &Spec, linux: &Linux, flags: u64, manner: Manner, steps: &mut Vec<Step>) {
     steps.push(Step::new("hold procfs", Action::Procfs));
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect::<Vec<_>>();
     steps.push(Step::new("make paths read-only", Action::ReadOnly(paths(linux.readonly_paths()))));
@@ -119,14 +188,15 @@ fn confine(spec: &Spec, linux: &Linux, flags: u64, steps: &mut Vec<Step>) {
     if let Some(name) = spec.domainname() {
         steps.push(Step::new("set the domain name", Action::Domainname(name.clone())));
     }
-    steps.push(Step::new("pivot the root", Action::Pivot));
+    let pivot = if manner.pivot { Action::Pivot } else { Action::MoveRoot };
+    steps.push(Step::new("pivot the root", pivot));
     if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) {
         steps.push(Step::new("make the root read-only", Action::ReadOnlyRoot));
     }
 }
 
-/// From the runtime's rights to the process's own.
-fn become_process(process: &Process, tie: Tie, steps: &mut Vec<Step>) -> Result<()> {
+/// From the runtime to the process's user, who keeps the permitted capabilities for what is still to do.
+fn become_user(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     if let Some(score) = process.oom_score_adj() {
         steps.push(Step::new("set oomScoreAdj", Action::OomScoreAdj(score)));
     }
@@ -136,10 +206,16 @@ fn become_process(process: &Process, tie: Tie, steps: &mut Vec<Step>) -> Result<
         let limits = limits.iter().map(rlimit).collect();
         steps.push(Step::new(RLIMITS, Action::Rlimits(limits)));
     }
+    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    steps.push(Step::new("limit capabilities", Action::Bounding(capability_set(bounding)?)));
+    steps.push(Step::new("become the user", Action::Identity(identity(process)?)));
+    Ok(())
+}
+
+/// Down to the process's own rights.
+fn give_up_rights(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     let capabilities = process.capabilities().clone().unwrap_or_default();
     let set = |names: &Option<Capabilities>| capability_set(names.as_ref());
-    steps.push(Step::new("limit capabilities", Action::Bounding(set(capabilities.bounding())?)));
-    steps.push(Step::new("become the user", Action::Identity(identity(process)?)));
     if process.no_new_privileges() == Some(true) {
         steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
     }
@@ -148,12 +224,9 @@ fn become_process(process: &Process, tie: Tie, steps: &mut Vec<Step>) -> Result<
         permitted: set(capabilities.permitted())?,
         inheritable: set(capabilities.inheritable())?,
     };
-    let ambient = set(capabilities.ambient())?;
+    // The kernel raises those alone that are permitted and inheritable (capabilities(7)); the others cannot be granted.
+    let ambient = set(capabilities.ambient())? & sets.permitted & sets.inheritable;
     steps.push(Step::new("set capabilities", Action::Capabilities { sets, ambient }));
-    if tie == Tie::DiesWithParent {
-        // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG).
-        steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
-    }
     Ok(())
 }
 
@@ -216,9 +289,20 @@ fn root_propagation(linux: &Linux) -> Result<Propagation> {
 
 const CLONE_NEWNET: u64 = 0x4000_0000;
 
-/// The new namespaces as clone flags, and a step for each that exists.
-fn namespaces(linux: &Linux) -> Result<(u64, Vec<Step>)> {
-    let (mut flags, mut joins) = (0, Vec::new());
+const CLONE_NEWCGROUP: u64 = LinuxNamespaceType::Cgroup as u64;
+
+/// How the process comes into its namespaces.
+struct Namespaces {
+    /// New ones, as clone flags.
+    flags: u64,
+    /// Those that exist and must be entered before the process is made.
+    entries: Vec<Entry>,
+    /// Those that exist and that it enters itself.
+    joins: Vec<Step>,
+}
+
+fn namespaces(linux: &Linux) -> Result<Namespaces> {
+    let (mut flags, mut entries, mut joins) = (0, Vec::new(), Vec::new());
     for namespace in linux.namespaces().iter().flatten() {
         let kind = namespace.typ();
         let Some(path) = namespace.path() else {
@@ -233,6 +317,7 @@ fn namespaces(linux: &Linux) -> Result<(u64, Vec<Step>)> {
             LinuxNamespaceType::Ipc => LinkNameSpaceType::InterProcessCommunication,
             LinuxNamespaceType::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
             LinuxNamespaceType::Cgroup => LinkNameSpaceType::ControlGroup,
+            LinuxNamespaceType::Pid => LinkNameSpaceType::ProcessID,
             other => return Err(Error::Unsupported(format!("joining a {other} namespace"))),
         };
         #[allow(
@@ -240,12 +325,17 @@ fn namespaces(linux: &Linux) -> Result<(u64, Vec<Step>)> {
             reason = "a namespace of the host, as the configuration names it"
         )]
         let file = File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
-        joins.push(Step::new(format!("join the {kind} namespace"), Action::Join(file, link)));
+        if kind == LinuxNamespaceType::Pid {
+            // It is the children of who joins that are in it.
+            entries.push(Entry::Join(file, link));
+        } else {
+            joins.push(Step::new(format!("join the {kind} namespace"), Action::Join(file, link)));
+        }
     }
     if flags & LinuxNamespaceType::Mount as u64 == 0 {
         return Err(Error::Unsupported("a container without a mount namespace".into()));
     }
-    Ok((flags, joins))
+    Ok(Namespaces { flags, entries, joins })
 }
 
 fn device_nodes(linux: &Linux) -> Result<Vec<DeviceNode>> {
@@ -342,7 +432,7 @@ fn rlimit(limit: &PosixRlimit) -> (Resource, Rlimit) {
     (resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) })
 }
 
-fn command(process: &Process) -> Result<Command> {
+fn command(process: &Process, manner: Manner) -> Result<Command> {
     let words = process.args().clone().unwrap_or_default();
     let name = words.first().cloned().ok_or(Error::Incomplete("process.args"))?;
     let text = |word: &String| {
@@ -353,7 +443,9 @@ fn command(process: &Process) -> Result<Command> {
     let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(exec::DEFAULT_PATH);
     let path =
         path.split(':').map(|directory| PathBuf::from(if directory.is_empty() { "." } else { directory }));
-    Ok(Command { name, args, path: path.collect(), env: env.iter().map(text).collect::<Result<_>>()? })
+    let preserved = i32::try_from(manner.preserved).unwrap_or(i32::MAX / 2);
+    let env = env.iter().map(text).collect::<Result<_>>()?;
+    Ok(Command { name, args, env, path: path.collect(), preserved })
 }
 
 fn invalid(member: &str, why: String) -> Error {

@@ -4,6 +4,14 @@ use oci_spec::runtime::{Hooks, LinuxResources, Spec};
 
 use crate::error::{Error, Result};
 
+/// Refuses what belongs to a life that only the runtime's own verbs give.
+pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
+    let hooks = spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default());
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let asked = first(&[(hooks, "hooks")]).or_else(|| resources.and_then(of_resources));
+    asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
+}
+
 /// Refuses the first member that would have no effect.
 pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
     let asked = of_spec(spec).or_else(|| of_process(spec)).or_else(|| of_linux(spec));
@@ -11,10 +19,9 @@ pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
 }
 
 fn of_spec(spec: &Spec) -> Option<&'static str> {
-    let hooks = spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default());
     let mapped =
         spec.mounts().iter().flatten().any(|m| m.uid_mappings().is_some() || m.gid_mappings().is_some());
-    first(&[(hooks, "hooks"), (mapped, "mounts.uidMappings")])
+    first(&[(mapped, "mounts.uidMappings")])
 }
 
 fn of_process(spec: &Spec) -> Option<&'static str> {
@@ -44,7 +51,6 @@ fn of_linux(spec: &Spec) -> Option<&'static str> {
         (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
         (linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets"),
     ])
-    .or_else(|| linux.resources().as_ref().and_then(of_resources))
 }
 
 /// The device list is not among these: what it forbids cannot be opened anyway (see `all_devices` of the plan).

@@ -1,17 +1,12 @@
-//! How the child tells its parent what failed: one JSON object through a pipe that exec closes.
-//!
-//! End of file with nothing read means that the command runs.
-
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+//! What init tells of a failure.
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
-/// No report is longer: argument texts are cut to fit a pipe's atomic write.
-const LIMIT_BYTES: u64 = 65_536;
+/// What is left of a text in a report that is too long.
+const TEXT_BYTES: usize = 4096;
 
 /// A failure in the child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,23 +30,25 @@ impl Report {
         }
     }
 
-    /// Sends it; there is nobody left to tell where that fails.
-    pub(crate) fn send(&self, pipe: OwnedFd) {
-        if let Ok(bytes) = serde_json::to_vec(self) {
-            let _ = std::fs::File::from(pipe).write_all(&bytes);
+    /// The same with texts that fit any packet.
+    pub(crate) fn shortened(&self) -> Self {
+        let cut = |text: &str| {
+            if text.len() <= TEXT_BYTES {
+                return text.to_string();
+            }
+            let mut end = text.len().min(TEXT_BYTES);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            format!("{}...", &text[..end])
+        };
+        match self {
+            Self::Step { step, call, args, errno } => {
+                Self::Step { step: cut(step), call: call.clone(), args: cut(args), errno: *errno }
+            }
+            Self::NotFound { searched } => Self::NotFound { searched: cut(searched) },
+            Self::NotExecutable { why } => Self::NotExecutable { why: cut(why) },
         }
-    }
-
-    /// Waits until the child has executed its command or told what failed.
-    pub(crate) fn receive(pipe: OwnedFd) -> Result<Option<Self>> {
-        let mut bytes = Vec::new();
-        let read = std::fs::File::from(pipe).take(LIMIT_BYTES).read_to_end(&mut bytes);
-        read.map_err(|e| Error::Lost(format!("its report cannot be read: {e}")))?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let report = serde_json::from_slice(&bytes);
-        report.map(Some).map_err(|e| Error::Lost(format!("its report makes no sense: {e}")))
     }
 
     /// The error that the caller sees.
@@ -71,25 +68,4 @@ impl Report {
 /// Call names are static texts on this side too: a report is made once in a process's life.
 fn call_name(name: &str) -> &'static str {
     Box::leak(name.to_string().into_boxed_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_step_arrives_with_call_arguments_and_errno() {
-        let (read, write) = rustix::pipe::pipe().expect("pipe");
-        let sent = sys::Error::new("move_mount", "\"/proc\"", Errno::LOOP);
-        Report::step("mount /proc", &sent).send(write);
-        let error = Report::receive(read).expect("readable").expect("a report").into_error("sh");
-        assert!(matches!(&error, Error::Step { step, source } if step == "mount /proc" && *source == sent));
-    }
-
-    #[test]
-    fn a_closed_pipe_means_that_the_command_runs() {
-        let (read, write) = rustix::pipe::pipe().expect("pipe");
-        drop(write);
-        assert!(Report::receive(read).expect("readable").is_none());
-    }
 }

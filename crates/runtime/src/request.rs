@@ -18,6 +18,25 @@ pub struct Request {
     pub stdio: Stdio,
     /// What happens to it when its parent dies.
     pub tie: Tie,
+    /// What engines ask for.
+    pub manner: Manner,
+}
+
+/// How a container is made, beside what its configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// How many descriptors from number 3 on the command gets as they are (`--preserve-fds`, `LISTEN_FDS`).
+    pub preserved: u32,
+    /// A session keyring of its own (not with `--no-new-keyring`).
+    pub keyring: bool,
+    /// The root becomes the root by `pivot_root(2)`, else by moving it over `/` (`--no-pivot`).
+    pub pivot: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { preserved: 0, keyring: true, pivot: true }
+    }
 }
 
 /// Where the container's root file system comes from.
@@ -44,6 +63,8 @@ pub enum Stdio {
         /// Rows and columns; the configuration's where there are none.
         size: Option<(u16, u16)>,
     },
+    /// A new terminal whose master goes to whoever is at the other end of this socket (`--console-socket`).
+    Console(OwnedFd),
 }
 
 /// How a container's life hangs on the process that started it.

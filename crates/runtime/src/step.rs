@@ -4,10 +4,14 @@ use std::ffi::CString;
 use std::fs::File;
 use std::path::PathBuf;
 
+use nix::sched::CloneFlags;
+use oci_spec::runtime::Hook;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
+use crate::channel::Point;
+use crate::hooks::HookKind;
 use crate::options::Options;
 use crate::request::RootSource;
 
@@ -29,13 +33,32 @@ impl Step {
     }
 }
 
+/// What is entered before init exists, in a process between the runtime and it.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// An existing namespace that holds the children of who joins it.
+    Join(File, LinkNameSpaceType),
+}
+
 /// What a step does.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Asks the kernel to kill this process with its parent, and makes sure that the parent lived then.
     DieWithParent,
-    /// A session and a session keyring of its own; unreadable to others while the host is still in reach.
-    Session,
+    /// Forgets the parent's death again: from here on this process outlives it.
+    Untie,
+    /// Waits at a point for the runtime's part.
+    Reach(Point),
+    /// Waits for `start`.
+    AwaitStart,
+    /// Runs hooks in the container's namespaces, with the state that came with the last word to go on.
+    Hooks(HookKind, Vec<Hook>),
+    /// Makes sure that the command can be executed.
+    FindCommand,
+    /// A session of its own, with true also a session keyring; unreadable to others while the host is still in reach.
+    Session(bool),
+    /// Makes new namespaces that can only be made once the process is where it belongs.
+    Unshare(CloneFlags),
     /// Enters an existing namespace.
     Join(File, LinkNameSpaceType),
     /// Cuts the propagation of mounts towards the host.
@@ -74,6 +97,8 @@ pub(crate) enum Action {
     OomScoreAdj(i32),
     /// Makes the root the root, and lets go of the host's.
     Pivot,
+    /// The same where the root file system cannot be pivoted, a ramdisk (`--no-pivot`).
+    MoveRoot,
     /// Enters the working directory.
     Cwd(PathBuf),
     /// Limits resources.
@@ -151,6 +176,8 @@ pub(crate) struct Command {
     pub(crate) env: Vec<CString>,
     /// The directories of the configured PATH.
     pub(crate) path: Vec<PathBuf>,
+    /// How many descriptors beyond the standard ones it gets.
+    pub(crate) preserved: i32,
 }
 
 /// The container's terminal.

@@ -47,8 +47,8 @@ impl Ended {
 #[derive(Debug)]
 pub struct Supervisor {
     signals: SignalFd,
-    stop_signal: i32,
-    stop_timeout: Duration,
+    /// What a request to stop becomes, and how long it may take; nothing where it is handed on as it is.
+    stop: Option<(i32, Duration)>,
     /// When patience ends, once a stop was asked for.
     deadline: Option<Instant>,
 }
@@ -59,6 +59,18 @@ impl Supervisor {
     /// # Errors
     /// The errno of `signalfd(2)`.
     pub fn new(stop_signal: i32, stop_timeout: Duration) -> Result<Self> {
+        Self::with(Some((stop_signal, stop_timeout)))
+    }
+
+    /// The same for a supervisor that hands every signal on as it is.
+    ///
+    /// # Errors
+    /// As [`Supervisor::new`].
+    pub fn forwarding() -> Result<Self> {
+        Self::with(None)
+    }
+
+    fn with(stop: Option<(i32, Duration)>) -> Result<Self> {
         let mut set = SigSet::empty();
         STOPPING.iter().chain(FORWARDED).for_each(|&signal| set.add(signal));
         set.add(Signal::SIGWINCH);
@@ -67,7 +79,7 @@ impl Supervisor {
         set.thread_block().map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&set, flags).map_err(failed)?;
-        Ok(Self { signals, stop_signal, stop_timeout, deadline: None })
+        Ok(Self { signals, stop, deadline: None })
     }
 
     /// Waits until the container's process has ended and takes its status.
@@ -131,8 +143,8 @@ impl Supervisor {
                     Some(relay) => relay.resize(),
                     None => kill(container, number)?,
                 }
-            } else if STOPPING.contains(&signal) {
-                self.stop(container)?;
+            } else if let Some((stop, patience)) = self.stop.filter(|_| STOPPING.contains(&signal)) {
+                self.stop(container, stop, patience)?;
             } else {
                 kill(container, number)?;
             }
@@ -140,12 +152,12 @@ impl Supervisor {
         Ok(())
     }
 
-    fn stop(&mut self, container: &OwnedFd) -> Result<()> {
+    fn stop(&mut self, container: &OwnedFd, signal: i32, patience: Duration) -> Result<()> {
         if self.deadline.is_some() {
             return kill(container, SIGKILL);
         }
-        self.deadline = Some(Instant::now() + self.stop_timeout);
-        kill(container, self.stop_signal)
+        self.deadline = Some(Instant::now() + patience);
+        kill(container, signal)
     }
 }
 

@@ -2,26 +2,10 @@
 
 use std::collections::HashMap;
 
+use nix::sys::signal::Signal;
 use runtime::convert::STOP_SIGNAL_ANNOTATION;
 
 const SIGTERM: i32 = 15;
-/// Numbers as everywhere but on MIPS, SPARC and Alpha (signal(7)).
-const NAMES: [(&str, i32); 14] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ABRT", 6),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("WINCH", 28),
-    ("PWR", 30),
-];
 /// The first and the last real-time signal as libc counts them.
 const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;
@@ -32,17 +16,18 @@ pub(crate) fn stop_signal(annotations: Option<&HashMap<String, String>>) -> i32 
     named.and_then(|name| number(name)).unwrap_or(SIGTERM)
 }
 
-/// `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
-fn number(text: &str) -> Option<i32> {
+/// A signal's number from `SIGTERM`, `TERM`, `term`, `15` or `SIGRTMIN+3`.
+pub(crate) fn number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=SIGRTMAX).contains(&number).then_some(number);
     }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let upper = text.to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(rest) = name.strip_prefix("RTMIN") {
         let above: i32 = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse().ok()? };
         return (0..=SIGRTMAX - SIGRTMIN).contains(&above).then_some(SIGRTMIN + above);
     }
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    format!("SIG{name}").parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use cli::{During, Failure};
 use descriptor::{ContainerLine, Exit};
 use oci_spec::runtime::Spec;
 use overlay::Mounted;
-use runtime::{Ended, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
+use runtime::{Ended, Manner, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
 use store::{Container, State};
 use sys::Root;
@@ -55,7 +55,14 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let signal = stop_signal(spec.annotations().as_ref());
     let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
     let command = spec.process().as_ref().and_then(|process| process.args().as_ref()?.first().cloned());
-    let request = Request { spec, bundle: container.path(), root, stdio: launch.stdio, tie: launch.tie };
+    let request = Request {
+        spec,
+        bundle: container.path(),
+        root,
+        stdio: launch.stdio,
+        tie: launch.tie,
+        manner: Manner::default(),
+    };
     let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
     state.set_running(started.pid);
     container.set_state(&state).during(named)?;

@@ -7,11 +7,16 @@ mod launch;
 mod monitor;
 mod run;
 mod streams;
+mod verbs;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Where that is not allowed, a container has no more right to the file than the caller has.
     let _ = sys::binary::run_from_read_only(c"oci-spawn");
+    let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
+    if verbs::is_called(&words) {
+        return verbs::main();
+    }
     cli::run_with(args::TOOL, args::carries_lines, run::run)
 }

@@ -1,0 +1,205 @@
+//! Hooks: the host's own programs, run at their points of a container's life (runtime-spec 1.2, "POSIX-platform Hooks").
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{Hook, Hooks};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use sys::{Call, Error, Result};
+
+/// As much of what a hook wrote to stderr is part of the error.
+const WORDS_BYTES: u64 = 1024;
+
+/// A point of the life that hooks are run at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HookKind {
+    /// Deprecated, still called; in the runtime's namespaces.
+    Prestart,
+    /// Before `pivot_root(2)`, in the runtime's namespaces.
+    CreateRuntime,
+    /// Before `pivot_root(2)`, in the container's namespaces.
+    CreateContainer,
+    /// Before the command, in the container's namespaces.
+    StartContainer,
+    /// After the command was executed, in the runtime's namespaces.
+    Poststart,
+    /// After the container was deleted, in the runtime's namespaces.
+    Poststop,
+}
+
+impl HookKind {
+    /// The member of the configuration.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+
+    /// The hooks of this kind, in their order.
+    pub(crate) fn of(self, hooks: Option<&Hooks>) -> &[Hook] {
+        #[allow(deprecated, reason = "prestart hooks are still to be called")]
+        let list = hooks.and_then(|hooks| match self {
+            Self::Prestart => hooks.prestart().as_ref(),
+            Self::CreateRuntime => hooks.create_runtime().as_ref(),
+            Self::CreateContainer => hooks.create_container().as_ref(),
+            Self::StartContainer => hooks.start_container().as_ref(),
+            Self::Poststart => hooks.poststart().as_ref(),
+            Self::Poststop => hooks.poststop().as_ref(),
+        });
+        list.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Runs hooks in order, each with the container's state on its stdin; the first failure ends it.
+///
+/// # Errors
+/// A hook that cannot be executed, ends with another status than 0 or does not end within its timeout, with what it wrote
+/// to stderr.
+pub(crate) fn run(kind: HookKind, hooks: &[Hook], state: &[u8]) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(index, hook)| {
+        one(hook, state).map_err(|error| {
+            let args = format!("{} hook {index}, {:?}: {}", kind.name(), hook.path(), error.args);
+            Error::new(error.call, args, error.errno)
+        })
+    })
+}
+
+fn one(hook: &Hook, state: &[u8]) -> Result<()> {
+    // The path is the host's, or the container's, and never relative to a working directory.
+    if !hook.path().is_absolute() {
+        return Err(Error::new("execve", "the path is not absolute", Errno::INVAL));
+    }
+    let limit = match hook.timeout() {
+        None => None,
+        Some(seconds) => Some(
+            u64::try_from(seconds).ok().filter(|&n| n > 0).map(Duration::from_secs).ok_or_else(|| {
+                Error::new(
+                    "execve",
+                    format!("the timeout {seconds} is no number of seconds above 0"),
+                    Errno::INVAL,
+                )
+            })?,
+        ),
+    };
+    // Written to a file, so that a hook's child that keeps it open holds nobody up.
+    let mut words = memory(c"hook-stderr")?;
+    let mut input = memory(c"hook-stdin")?;
+    input.write_all(state).call("write", || "state".into())?;
+    input.seek(SeekFrom::Start(0)).call("lseek", || "state".into())?;
+    let status = spawn_and_wait(hook, input, &words, limit)?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = String::new();
+    let _ = words.seek(SeekFrom::Start(0));
+    let _ = words.take(WORDS_BYTES).read_to_string(&mut said);
+    Err(Error::new("wait", format!("{status}: {}", said.trim()), Errno::CANCELED))
+}
+
+fn spawn_and_wait(hook: &Hook, input: File, words: &File, limit: Option<Duration>) -> Result<ExitStatus> {
+    let args = hook.args().clone().unwrap_or_default();
+    let mut command = Command::new(hook.path());
+    if let Some(name) = args.first() {
+        command.arg0(name);
+    }
+    let environment = hook.env().iter().flatten().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    command.args(args.iter().skip(1)).env_clear().envs(environment).process_group(0);
+    command.stdin(input).stdout(Stdio::null()).stderr(words.try_clone().call("dup", || "stderr".into())?);
+    let mut child = command.spawn().call("execve", String::new)?;
+    if let Some(limit) = limit {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::new("execve", "its pid", Errno::RANGE))?;
+        if !ends_within(pid, limit)? {
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+            return Err(Error::new("wait", format!("not done after {} s", limit.as_secs()), Errno::TIMEDOUT));
+        }
+    }
+    child.wait().call("wait", String::new)
+}
+
+fn ends_within(pid: Pid, limit: Duration) -> Result<bool> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).call("pidfd_open", || "hook".into())?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            answer => return answer.map(|count| count > 0).call("poll", || "hook".into()),
+        }
+    }
+}
+
+fn memory(name: &std::ffi::CStr) -> Result<File> {
+    rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).call("memfd_create", String::new).map(File::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hook(value: serde_json::Value) -> Hook {
+        serde_json::from_value(value).expect("a hook")
+    }
+
+    #[test]
+    fn a_hook_gets_the_state_its_arguments_and_nothing_but_its_environment() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let out = dir.path().join("out");
+        let script = format!("(cat; echo; echo $0 $1 $A $HOME) >{}", out.display());
+        let one =
+            hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero", "one"], "env": ["A=b=c"]}));
+        run(HookKind::Prestart, &[one], b"{\"id\":1}").expect("the hook");
+        assert_eq!(std::fs::read_to_string(out).expect("its file"), "{\"id\":1}\nzero one b=c\n");
+    }
+
+    #[test]
+    fn the_first_failing_hook_ends_the_row_with_its_words() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let out = dir.path().join("out");
+        let shell = |script: String| hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+        let row = [shell("echo broken >&2; exit 3".into()), shell(format!("touch {}", out.display()))];
+        let error = run(HookKind::CreateRuntime, &row, b"").expect_err("failed").to_string();
+        assert!(
+            error.contains("createRuntime hook 0") && error.contains("broken") && error.contains("3"),
+            "{error}"
+        );
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn a_hook_that_takes_too_long_is_killed_with_its_children() {
+        let slow = hook(json!({"path": "/bin/sh", "args": ["sh", "-c", "sleep 100; exit 0"], "timeout": 1}));
+        let begun = Instant::now();
+        let error = run(HookKind::Poststop, &[slow], b"").expect_err("too slow");
+        assert_eq!(error.errno, Errno::TIMEDOUT);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn relative_paths_and_senseless_timeouts_are_refused() {
+        for value in [
+            json!({"path": "sh"}),
+            json!({"path": "/bin/true", "timeout": 0}),
+            json!({"path": "/bin/true", "timeout": -1}),
+        ] {
+            assert_eq!(run(HookKind::Poststart, &[hook(value)], b"").expect_err("wrong").errno, Errno::INVAL);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! `create` and `run`: from a bundle to a container, or to nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use sys::Root;
+use sys::process::Cloned;
+
+use crate::channel::Point;
+use crate::error::{Error, Result};
+use crate::hooks::{self, HookKind};
+use crate::lifecycle::birthday;
+use crate::lifecycle::directory::{self, Directory, Runtimes};
+use crate::lifecycle::id::Id;
+use crate::lifecycle::record::{Process, Record, Status};
+use crate::newborn::{Newborn, Place};
+use crate::plan::{Plan, Stops};
+use crate::process::Started;
+use crate::request::{Manner, Request, RootSource, Stdio, Tie};
+
+/// What a container is made of.
+#[derive(Debug)]
+pub struct Creation<'a> {
+    /// Its id.
+    pub id: Id,
+    /// Its bundle, as the caller names it.
+    pub bundle: &'a Path,
+    /// Its standard streams or terminal.
+    pub stdio: Stdio,
+    /// What the caller asked for beside the configuration.
+    pub manner: Manner,
+    /// Who makes its control groups.
+    pub driver: cgroup::Driver,
+    /// The caller may not expect to be allowed to make any.
+    pub rootless: bool,
+}
+
+/// A container and its first process.
+#[derive(Debug)]
+pub struct Created {
+    /// Its directory, locked.
+    pub directory: Directory,
+    /// What was recorded.
+    pub record: Record,
+    /// Its process, a child of this one.
+    pub started: Started,
+}
+
+/// Makes a container that waits for [`start`](crate::lifecycle::start).
+///
+/// # Errors
+/// The step that failed; nothing of the container is left then.
+pub fn create(runtimes: &Runtimes, creation: Creation<'_>) -> Result<Created> {
+    make(runtimes, creation, true)
+}
+
+/// Makes a container whose command runs at once.
+///
+/// # Errors
+/// As [`create`].
+pub fn run(runtimes: &Runtimes, creation: Creation<'_>) -> Result<Created> {
+    make(runtimes, creation, false)
+}
+
+fn make(runtimes: &Runtimes, creation: Creation<'_>, waits: bool) -> Result<Created> {
+    debug_assert!(
+        sys::process::is_single_threaded(),
+        "the setup runs in a copy of a process with one thread"
+    );
+    let bundle = absolute(creation.bundle)?;
+    let (bytes, spec) = configuration(&bundle)?;
+    let record = record(&creation, &bundle, &spec)?;
+    let directory = runtimes.make(&creation.id)?;
+    let mut draft = Draft { directory, record, spec, init: None, hooked: false };
+    match draft.build(creation, &bytes, waits) {
+        Ok((cloned, terminal)) => {
+            let Cloned { pid, pidfd } = cloned;
+            let pid = pid.as_raw_nonzero().get().unsigned_abs();
+            let Draft { directory, record, .. } = draft;
+            let started = Started { pid, pidfd, terminal, _watcher: None };
+            Ok(Created { directory, record, started })
+        }
+        Err(error) => {
+            draft.undo();
+            Err(error)
+        }
+    }
+}
+
+/// A container on its way: what exists of it already.
+struct Draft {
+    directory: Directory,
+    record: Record,
+    spec: Spec,
+    init: Option<Newborn>,
+    /// Hooks of the host have run, so the last ones are due, too.
+    hooked: bool,
+}
+
+impl Draft {
+    fn build(
+        &mut self,
+        creation: Creation<'_>,
+        config: &[u8],
+        waits: bool,
+    ) -> Result<(Cloned, Option<OwnedFd>)> {
+        self.directory.set_config(config)?;
+        // The groups' names first: whoever finds this record after a crash can remove them.
+        self.directory.set_record(&self.record)?;
+        let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        self.record.group.make(&resources.unwrap_or_default())?;
+        let birthplace = self.record.group.birthplace()?;
+        let listener = if waits { Some(self.directory.listen()?) } else { None };
+        let stops = Stops { born: true, ready: true, start: waits };
+        let (plan, stdio) = Plan::new(self.request(creation), stops)?;
+        let cgroup = birthplace.as_ref().map(AsFd::as_fd);
+        let place = Place { cgroup, listener, forget: Some(self.directory.number()) };
+        self.init = Some(Newborn::make(plan, stdio, place)?);
+        let last = if waits { Some(Point::Ready) } else { None };
+        self.attend(last, birthplace.is_some())?;
+        self.record.group.release();
+        let Some(init) = self.init.take() else { unreachable!("made above") };
+        init.release()
+    }
+
+    fn request(&self, creation: Creation<'_>) -> Request {
+        Request {
+            spec: self.spec.clone(),
+            bundle: self.record.bundle.clone(),
+            root: RootSource::Mounted(self.record.rootfs.clone()),
+            stdio: creation.stdio,
+            tie: Tie::Outlives,
+            manner: creation.manner,
+        }
+    }
+
+    /// Does the runtime's part at each point of init's setup.
+    fn attend(&mut self, last: Option<Point>, is_in_its_group: bool) -> Result<()> {
+        let Some(init) = self.init.take() else { unreachable!("made before") };
+        let Some(pid) = init.pid() else { unreachable!("not released yet") };
+        let result = init.attend(last, |point| self.part(point, pid, is_in_its_group));
+        self.init = Some(init);
+        result
+    }
+
+    fn part(&mut self, point: Point, process: Pid, is_in_its_group: bool) -> Result<Vec<u8>> {
+        let pid = process.as_raw_nonzero().get().unsigned_abs();
+        match point {
+            Point::Born => {
+                if !is_in_its_group {
+                    self.record.group.adopt(process)?;
+                }
+                Ok(Vec::new())
+            }
+            Point::Mounted => {
+                let state = self.record.state(Status::Creating, pid).to_string().into_bytes();
+                self.hooked = true;
+                for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+                    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
+                    hooks::run(kind, kind.of(self.spec.hooks().as_ref()), &state).map_err(failed)?;
+                }
+                Ok(state)
+            }
+            Point::Ready => {
+                self.record.init = Process::of(pid);
+                if self.record.init.is_none() {
+                    return Err(Error::Lost("it has ended".into()));
+                }
+                self.directory.set_record(&self.record)?;
+                // Hooks of the start, where it follows at once.
+                Ok(self.record.state(Status::Created, pid).to_string().into_bytes())
+            }
+        }
+    }
+
+    /// Takes back all that exists, in the opposite order; what cannot be taken back stays recorded for `delete --force`.
+    fn undo(mut self) {
+        drop(self.init.take());
+        let gone = self.record.group.remove().is_ok();
+        if self.hooked {
+            let state = self.record.state(Status::Stopped, 0).to_string().into_bytes();
+            let kind = HookKind::Poststop;
+            let _ = hooks::run(kind, kind.of(self.spec.hooks().as_ref()), &state);
+        }
+        if gone {
+            let _ = self.directory.remove();
+        }
+    }
+}
+
+fn record(creation: &Creation<'_>, bundle: &Path, spec: &Spec) -> Result<Record> {
+    let root = spec.root().as_ref().ok_or(Error::Incomplete("root"))?;
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let request = cgroup::Request {
+        id: creation.id.as_str(),
+        path,
+        driver: creation.driver,
+        rootless: creation.rootless,
+    };
+    Ok(Record {
+        id: creation.id.to_string(),
+        bundle: bundle.into(),
+        rootfs: bundle.join(root.path()),
+        created: birthday::now(),
+        owner: rustix::process::geteuid().as_raw(),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        hooks: spec.hooks().clone(),
+        group: cgroup::Group::plan(&request)?,
+        init: None,
+    })
+}
+
+fn absolute(bundle: &Path) -> Result<PathBuf> {
+    let failed = |source| Error::File { path: bundle.into(), source };
+    #[allow(clippy::disallowed_methods, reason = "a directory of the host, as the caller names it")]
+    std::fs::canonicalize(bundle).map_err(failed)
+}
+
+/// The bundle's config.json, as it is and as it is understood.
+fn configuration(bundle: &Path) -> Result<(Vec<u8>, Spec)> {
+    let name = bundle.join("config.json");
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let file = Root::open_ambient(bundle)?.open("config.json", flags, Mode::empty());
+    let bytes = directory::bounded(file?, &name.display().to_string())?;
+    let spec = directory::parse(&bytes)?;
+    let version = spec.version();
+    if version.split('.').next() != Some("1") {
+        let why = format!("{version:?} is no version 1 of the specification");
+        return Err(Error::Invalid { member: "ociVersion".into(), why });
+    }
+    Ok((bytes, spec))
+}
+
+/// Whether a bundle's process is to have a terminal.
+///
+/// # Errors
+/// A bundle without a readable configuration.
+pub fn wants_terminal(bundle: &Path) -> Result<bool> {
+    let (_, spec) = configuration(&absolute(bundle)?)?;
+    Ok(spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)))
+}

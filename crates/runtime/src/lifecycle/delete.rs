@@ -1,0 +1,64 @@
+//! `delete`: all that a container had, given back.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result};
+use crate::hooks::{self, HookKind};
+use crate::lifecycle::directory::Directory;
+use crate::lifecycle::record::{Record, Status};
+
+const SIGKILL: i32 = 9;
+/// How long a killed init may take to be gone: its memory may be swapped out.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes a stopped container; with `force` one in any state, after killing it.
+///
+/// A container that was created and never started is killed, too, as runc does.
+///
+/// # Errors
+/// [`Error::State`] for a running one; a process or group that does not go.
+pub fn delete(directory: &Directory, force: bool) -> Result<()> {
+    let Some(record) = directory.record()? else {
+        // Its maker was killed before it made anything else.
+        return directory.remove();
+    };
+    let status = directory.status(&record)?;
+    if !force && matches!(status, Status::Running | Status::Paused | Status::Creating) {
+        return Err(Error::State { id: record.id, status: status.word(), wanted: "delete" });
+    }
+    end(&record)?;
+    record.group.remove()?;
+    let state = record.state(Status::Stopped, 0).to_string();
+    let kind = HookKind::Poststop;
+    let hooked = hooks::run(kind, kind.of(record.hooks.as_ref()), state.as_bytes());
+    directory.remove()?;
+    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
+    hooked.map_err(failed)
+}
+
+/// Kills what lives of it.
+fn end(record: &Record) -> Result<()> {
+    let pidfd = record.init.as_ref().and_then(|init| init.open());
+    if let Some(pidfd) = &pidfd {
+        match sys::process::signal(pidfd, SIGKILL) {
+            Err(error) if error.errno != rustix::io::Errno::SRCH => return Err(error.into()),
+            _ => {}
+        }
+    }
+    // Processes of a pid namespace that is not its own outlive init; frozen ones must be thawed to die.
+    record.group.kill(SIGKILL)?;
+    let Some(pidfd) = pidfd else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(Error::Lost(format!("it was killed and lives on after {PATIENCE:?}"))),
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(sys::Error::new("poll", "init", errno).into()),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A container's life as engines drive it: create, start, kill, delete (runtime-spec 1.2, "Runtime and Lifecycle").
+//!
+//! Invariants
+//! - All that is known of a container lies in one directory of the state root, `ROOT/ID`, reached by descriptor only. It is
+//!   there before anything else of the container is, and goes last; so whatever moment a runtime is killed at, `delete
+//!   --force` finds what there is to remove.
+//! - A process is named by pid, start time and boot; a pid that is another process's now is nobody of ours.
+//! - `create` either leaves a container that waits for `start`, or nothing.
+//!
+//! Deliberately not here: the command line, and containers of the store.
+
+mod birthday;
+mod create;
+mod delete;
+mod directory;
+mod id;
+mod record;
+mod signal;
+mod start;
+
+pub use birthday::now;
+pub use create::{Created, Creation, create, run, wants_terminal};
+pub use delete::delete;
+pub use directory::{Directory, Runtimes};
+pub use id::Id;
+pub use record::{Record, Status, state};
+pub use signal::{Aim, kill};
+pub use start::start;

@@ -1,0 +1,47 @@
+//! `start`: the word that init waits for, and what it says to that.
+
+use rustix::net::SocketFlags;
+
+use crate::channel::Said;
+use crate::error::{Error, Result};
+use crate::hooks::{self, HookKind};
+use crate::lifecycle::directory::Directory;
+use crate::lifecycle::record::{Record, Status};
+
+/// Lets a created container's command run; returns once it has been executed and the poststart hooks have run.
+///
+/// # Errors
+/// [`Error::State`] for a container that does not wait; what kept the command from running.
+pub fn start(directory: &Directory) -> Result<()> {
+    let record = directory.record()?.ok_or_else(|| unborn(directory))?;
+    let status = directory.status(&record)?;
+    let pid = record.init.as_ref().map_or(0, |init| init.pid);
+    let channel = match status {
+        Status::Created => directory.connect(SocketFlags::empty())?,
+        _ => None,
+    };
+    let Some(channel) = channel else {
+        return Err(Error::State { id: record.id, status: status.word(), wanted: "start" });
+    };
+    let state = record.state(Status::Created, pid).to_string();
+    channel.go(state.as_bytes())?;
+    let said = channel.hear()?;
+    directory.forget_socket();
+    match said {
+        Said::Failed(report) => Err(report.into_error("the container's command")),
+        _ => after(&record, pid),
+    }
+}
+
+/// Runs the hooks that follow the start.
+pub(crate) fn after(record: &Record, pid: u32) -> Result<()> {
+    let kind = HookKind::Poststart;
+    let hooks = kind.of(record.hooks.as_ref());
+    let state = record.state(Status::Running, pid).to_string();
+    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
+    hooks::run(kind, hooks, state.as_bytes()).map_err(failed)
+}
+
+fn unborn(directory: &Directory) -> Error {
+    Error::State { id: directory.id().to_string(), status: Status::Creating.word(), wanted: "start" }
+}

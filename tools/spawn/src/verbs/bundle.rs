@@ -1,0 +1,92 @@
+//! What `create` and `run` share: the options that make a container of a bundle.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use runtime::lifecycle::{Creation, Id};
+use runtime::{Error, Manner, Stdio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use sys::Call;
+
+use crate::verbs::{Global, Result};
+
+/// A new container.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bundle {
+    /// The container's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: Id,
+
+    /// The directory of config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+
+    /// A socket that takes the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+
+    /// A file to write the pid of the container's first process to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// Move the root over / instead of pivoting, for roots on a ramdisk
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+
+    /// Leave the container in the caller's session keyring
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+
+    /// How many descriptors from number 3 on the container gets
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) preserve_fds: u32,
+}
+
+impl Bundle {
+    /// What is to be made, with these streams.
+    pub(crate) fn creation(&self, global: &Global, stdio: Stdio) -> Creation<'_> {
+        Creation {
+            id: self.id.clone(),
+            bundle: &self.bundle,
+            stdio,
+            manner: Manner {
+                preserved: self.preserve_fds,
+                keyring: !self.no_new_keyring,
+                pivot: !self.no_pivot,
+            },
+            driver: global.driver(),
+            rootless: global.is_rootless(),
+        }
+    }
+
+    /// Writes the pid file; who waits for it sees it whole.
+    pub(crate) fn write_pid(&self, pid: u32) -> Result<()> {
+        let Some(path) = &self.pid_file else { return Ok(()) };
+        let failed = |source| Error::File { path: path.clone(), source };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let new = path.with_file_name(format!(".{name}"));
+        std::fs::write(&new, pid.to_string()).map_err(failed)?;
+        std::fs::rename(&new, path).map_err(failed)
+    }
+}
+
+/// Copies of this process's own streams.
+pub(crate) fn streams() -> Result<Stdio> {
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    Ok(Stdio::Streams([copy(&input)?, copy(&output)?, copy(&error)?]))
+}
+
+pub(crate) fn copy(stream: impl AsFd) -> Result<OwnedFd> {
+    Ok(stream.as_fd().try_clone_to_owned().call("dup", || "a standard stream".into())?)
+}
+
+/// A connection to who takes the terminal's master.
+pub(crate) fn console(path: &std::path::Path) -> Result<Stdio> {
+    let text = || format!("{path:?}");
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .call("socket", text)?;
+    let address = SocketAddrUnix::new(path).call("connect", text)?;
+    rustix::net::connect(&socket, &address).call("connect", text)?;
+    Ok(Stdio::Console(socket))
+}

@@ -1,0 +1,28 @@
+//! `create`: a container that waits for `start`.
+
+use crate::verbs::bundle::{self, Bundle};
+use crate::verbs::{Global, Result};
+
+/// Its arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    bundle: Bundle,
+}
+
+/// Makes it and leaves it waiting.
+pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
+    let bundle = args.bundle;
+    let stdio = match &bundle.console_socket {
+        Some(path) => bundle::console(path)?,
+        None => bundle::streams()?,
+    };
+    let runtimes = global.runtimes()?;
+    let created = runtime::lifecycle::create(&runtimes, bundle.creation(global, stdio))?;
+    if let Err(error) = bundle.write_pid(created.started.pid) {
+        // Nobody could find it.
+        let _ = runtime::lifecycle::delete(&created.directory, true);
+        return Err(error);
+    }
+    Ok(0)
+}

@@ -1,0 +1,30 @@
+//! Errors for people, and for the engine that reads its runtime's log.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use descriptor::Classify;
+use serde_json::json;
+
+use crate::args::TOOL;
+use crate::verbs::Global;
+use crate::verbs::global::Format;
+
+/// Prints an error, and appends it to the log.
+pub(crate) fn failure(global: &Global, error: &runtime::Error) {
+    let message = cli::escaped(&error.to_string());
+    let _ = writeln!(std::io::stderr(), "{TOOL}: {message}");
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(std::io::stderr(), "{TOOL}: {hint}");
+    }
+    let Some(path) = &global.log else { return };
+    let time = runtime::lifecycle::now();
+    let line = match global.log_format {
+        Format::Json => json!({"level": "error", "msg": message, "time": time}).to_string(),
+        Format::Text => format!("time={time:?} level=error msg={message:?}"),
+    };
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+        let _ = writeln!(std::io::stderr(), "{TOOL}: {}: {error}", path.display());
+    }
+}

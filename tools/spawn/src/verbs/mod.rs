@@ -1,0 +1,128 @@
+//! The runtime face: runc's command line, for engines that call a runtime by its verbs.
+
+mod bundle;
+mod create;
+mod delete;
+mod global;
+mod kill;
+mod log;
+mod run;
+mod start;
+mod state;
+mod unsupported;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::args::TOOL;
+pub(crate) use global::Global;
+
+/// The status of a runtime whose own work failed (runc's).
+const FAILED: u8 = 1;
+
+/// What a verb failed with.
+pub(crate) type Result<T> = std::result::Result<T, runtime::Error>;
+
+/// Drive a container of a bundle, as engines do
+#[derive(Debug, Parser)]
+#[command(name = TOOL, version, max_term_width = 100, args_override_self = true)]
+struct Line {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The verbs of a runtime (runtime-spec 1.2, "Operations", and runc's own).
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a container that waits for start
+    Create(create::Args),
+    /// Let a created container's command run
+    Start(start::Args),
+    /// Make a container and let its command run
+    Run(run::Args),
+    /// Print a container's state
+    State(state::Args),
+    /// Send a signal to a container's first process [default: TERM]
+    Kill(kill::Args),
+    /// Remove a stopped container
+    Delete(delete::Args),
+    /// Not supported
+    #[command(hide = true)]
+    Checkpoint(unsupported::Args),
+    /// Not supported
+    #[command(hide = true)]
+    Restore(unsupported::Args),
+}
+
+/// Global options that take a value as the next word.
+const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
+/// Global options that take none.
+const FLAGS: [&str; 2] = ["--debug", "--systemd-cgroup"];
+
+/// True where the command line is a runtime's: its first word that is no global option is a verb.
+pub(crate) fn is_called(words: &[String]) -> bool {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if WITH_VALUE.contains(&word) {
+            words.next();
+        } else if !FLAGS.contains(&word)
+            && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key))
+        {
+            return <Line as clap::CommandFactory>::command().find_subcommand(word).is_some();
+        }
+    }
+    false
+}
+
+/// Runs the verb; the status is the container's own for a run in the foreground.
+pub(crate) fn main() -> ExitCode {
+    let Line { global, verb } = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
+        }
+    };
+    let done = match verb {
+        Verb::Create(args) => create::create(&global, args),
+        Verb::Start(args) => start::start(&global, &args),
+        Verb::Run(args) => run::run(&global, args),
+        Verb::State(args) => state::state(&global, &args),
+        Verb::Kill(args) => kill::kill(&global, &args),
+        Verb::Delete(args) => delete::delete(&global, &args),
+        Verb::Checkpoint(_) => Err(unsupported::verb("checkpoint")),
+        Verb::Restore(_) => Err(unsupported::verb("restore")),
+    };
+    match done {
+        Ok(status) => status.into(),
+        Err(error) => {
+            log::failure(&global, &error);
+            FAILED.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_after_global_options_is_a_runtimes_command_line() {
+        for (line, is) in [
+            ("create x", true),
+            ("--root /r --log=/l --debug state x", true),
+            ("--systemd-cgroup --rootless true kill x", true),
+            ("-- create", false),
+            ("-d", false),
+            ("--log-format json -- sh", false),
+            ("--root create", false),
+            ("web", false),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+            assert_eq!(is_called(&words), is, "{line}");
+        }
+    }
+}

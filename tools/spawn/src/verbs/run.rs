@@ -1,0 +1,72 @@
+//! `run`: a container from its making to its end, or left running with `--detach`.
+
+use runtime::lifecycle::{self, Created, Id};
+use runtime::{RawTerminal, Relay, Stdio, Supervisor};
+
+use crate::verbs::bundle::{self, Bundle};
+use crate::verbs::{Global, Result};
+
+/// Its arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    bundle: Bundle,
+
+    /// Leave it running in the background
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Leave the stopped container for delete
+    #[arg(long)]
+    keep: bool,
+
+    /// Do not adopt the container's orphans (they are never adopted here)
+    #[arg(long)]
+    no_subreaper: bool,
+}
+
+/// Runs it; the status is the container's own, or 0 with `--detach`.
+pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
+    let runtimes = global.runtimes()?;
+    let keyboard = match &args.bundle.console_socket {
+        None if !args.detach && lifecycle::wants_terminal(&args.bundle.bundle)? => Some(RawTerminal::open()?),
+        _ => None,
+    };
+    let stdio = match (&args.bundle.console_socket, &keyboard) {
+        (Some(path), _) => bundle::console(path)?,
+        (None, Some(keyboard)) => {
+            Stdio::Terminal { size: runtime::window_size(std::os::fd::AsFd::as_fd(keyboard)) }
+        }
+        (None, None) => bundle::streams()?,
+    };
+    let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
+    let Created { directory, mut started, .. } =
+        lifecycle::run(&runtimes, args.bundle.creation(global, stdio))?;
+    if let Err(error) = args.bundle.write_pid(started.pid) {
+        let _ = lifecycle::delete(&directory, true);
+        return Err(error);
+    }
+    // The others may look at it and work on it from here on.
+    drop(directory);
+    let Some(supervisor) = &mut supervisor else { return Ok(0) };
+    let relay = match (started.terminal.take(), keyboard) {
+        (Some(master), Some(keyboard)) => {
+            let output = bundle::copy(std::io::stdout())?;
+            Some(Relay::new(RawTerminal::new(keyboard)?, output, master))
+        }
+        _ => None,
+    };
+    let ended = supervisor.wait(&started, relay)?;
+    if !args.keep {
+        remove(&runtimes, &args.bundle.id)?;
+    }
+    Ok(ended.code())
+}
+
+/// Removes it; somebody else may have done so.
+fn remove(runtimes: &lifecycle::Runtimes, id: &Id) -> Result<()> {
+    match runtimes.find(id) {
+        Err(runtime::Error::NoContainer { .. }) => Ok(()),
+        found => lifecycle::delete(&found?, true),
+    }
+}
