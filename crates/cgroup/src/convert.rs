@@ -60,7 +60,7 @@ mod tests {
             (262_144, 10_000),
             (u64::MAX, 10_000),
             (512, 59),
-            (2048, 170),
+            (2048, 174),
             (100, 17),
         ] {
             assert_eq!(weight(shares), expected, "{shares}");

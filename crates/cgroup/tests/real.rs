@@ -77,6 +77,7 @@ impl Made {
         let child = Command::new("sh")
             .args(["-c", &format!("read go; {script}")])
             .stdin(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("sh");
@@ -200,7 +201,7 @@ fn limits_read_back_as_they_were_given() {
     let swap = if made.v1() { "67108864" } else { "33554432" };
     assert_eq!(made.read("memory.memsw.limit_in_bytes", "memory.swap.max"), swap);
     assert_eq!(made.read("pids.max", "pids.max"), "17");
-    assert_eq!(made.read("cpu.shares", "cpu.weight"), if made.v1() { "2048" } else { "170" });
+    assert_eq!(made.read("cpu.shares", "cpu.weight"), if made.v1() { "2048" } else { "174" });
     assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "50000" } else { "50000 200000" });
     assert_eq!(made.read("cpu.cfs_burst_us", "cpu.max.burst"), "1000");
     assert_eq!(made.read("cpuset.cpus", "cpuset.cpus"), "0");
