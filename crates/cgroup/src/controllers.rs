@@ -30,10 +30,10 @@ pub(crate) fn enable(root: &Root, place: &Place, resources: &LinuxResources) -> 
         return Ok(());
     }
     let mut path = PathBuf::new();
-    give(&top, &missing);
+    give(&top, &missing, resources)?;
     for name in place.path.parent().into_iter().flatten() {
         path.push(name);
-        give(&at(root, place, &path)?, &missing);
+        give(&at(root, place, &path)?, &missing, resources)?;
     }
     check_kind(directory, resources)
 }
@@ -54,13 +54,33 @@ fn at(root: &Root, place: &Place, path: &Path) -> Result<Directory> {
 }
 
 /// Gives these controllers to the directories below: all at once, or one by one where the kernel refuses some.
-fn give(directory: &Directory, names: &[String]) {
+///
+/// A directory with processes of its own refuses (`EBUSY`) those that work on whole processes, and with one of the others it
+/// turns threaded and what is below it invalid: then only what a limit needs is given.
+fn give(directory: &Directory, names: &[String], resources: &LinuxResources) -> Result<()> {
     let all: Vec<String> = names.iter().map(|name| format!("+{name}")).collect();
-    if directory.write(CONTROL, &all.join(" ")).is_err() && all.len() > 1 {
+    let Err(refused) = directory.write(CONTROL, &all.join(" ")) else { return Ok(()) };
+    if refused.errno != Errno::BUSY {
         for one in &all {
             let _ = directory.write(CONTROL, one);
         }
+        return Ok(());
     }
+    let settings = crate::v2::settings(resources)?;
+    let needed = |name: &&String| settings.iter().any(|one| one.controller == **name);
+    let needed: Vec<&String> = names.iter().filter(needed).collect();
+    if needed.iter().any(|name| DOMAIN.contains(&name.as_str())) {
+        let kind = directory.read("cgroup.type").unwrap_or_default().trim().to_string();
+        return Err(Error::Kind {
+            path: directory.path().into(),
+            kind,
+            why: "it has processes of its own, so its cgroup.subtree_control cannot give memory, io or hugetlb",
+        });
+    }
+    for name in needed {
+        let _ = directory.write(CONTROL, &format!("+{name}"));
+    }
+    Ok(())
 }
 
 /// Thread mode: what needs whole processes is refused; a directory that is merely invalid is made threaded, as runc does.
