@@ -7,6 +7,7 @@
 //!
 //! Deliberately not here: mocks of our own crates.
 
+pub mod bundle;
 pub mod canary;
 pub mod fixtures;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod tar;
 pub mod tree;
 pub mod world;
 
+pub use bundle::Bundle;
 pub use canary::Canary;
 pub use image::{Image, Packing, Written};
 pub use probe::skip;

@@ -266,7 +266,7 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Outcome {
-    fn new(command: String, status: ExitStatus, stdout: Vec<u8>, stderr: String) -> Self {
+    pub(crate) fn new(command: String, status: ExitStatus, stdout: Vec<u8>, stderr: String) -> Self {
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
         Self { code, stdout, stderr, command }
     }
