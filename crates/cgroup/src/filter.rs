@@ -131,7 +131,20 @@ impl Exceptions {
                 state.add(pattern, rule.access);
             }
         }
+        state.join();
         Ok(state)
+    }
+
+    /// The kernel allows an access where one exception allows all of it, so that each has what wider ones allow, too.
+    fn join(&mut self) {
+        if self.allow {
+            return;
+        }
+        let all = self.list.clone();
+        for (pattern, access) in &mut self.list {
+            let wider = all.iter().filter(|(one, _)| one.covers(*pattern));
+            *access = wider.fold(*access, |access, (_, more)| access | more);
+        }
     }
 
     /// The contents of `devices.list`, which shows what is allowed: one line `a *:* rwm` where that is all but exceptions that
@@ -214,4 +227,116 @@ fn parse_line(line: &str) -> Option<(Pattern, u8)> {
     let access =
         letters.iter().filter(|(letter, _)| text.contains(*letter)).fold(0, |all, (_, bit)| all | bit);
     Some((pattern, access))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What the rules mean, one access at a time: the last that matches decides, and nothing is allowed by default.
+    pub(crate) fn allowed(rules: &[Rule], kind: Kind, major: u32, minor: u32, access: u8) -> bool {
+        let device = Pattern { kind, major: Some(major), minor: Some(minor) };
+        let decides = |rule: &&Rule, bit| {
+            rule.access & bit != 0 && rule.pattern.is_none_or(|pattern| pattern.covers(device))
+        };
+        let wanted = [MKNOD, READ, WRITE].into_iter().filter(|bit| access & bit != 0);
+        wanted
+            .into_iter()
+            .all(|bit| rules.iter().rfind(|rule| decides(rule, bit)).is_some_and(|rule| rule.allow))
+    }
+
+    /// What the kernel does with a version-1 list (its security/device_cgroup.c).
+    fn by_exceptions(state: &Exceptions, kind: Kind, major: u32, minor: u32, access: u8) -> bool {
+        let device = Pattern { kind, major: Some(major), minor: Some(minor) };
+        let mut of_device = state.list.iter().filter(|(pattern, _)| pattern.covers(device));
+        match state.allow {
+            true => of_device.all(|(_, denied)| denied & access == 0),
+            false => of_device.any(|(_, allowed)| access & !allowed == 0),
+        }
+    }
+
+    /// Few numbers, so that rules meet.
+    pub(crate) fn any_rule(crossing: bool) -> impl Strategy<Value = Rule> {
+        let number = || prop_oneof![Just(None), (0..3_u32).prop_map(Some), Just(Some(u32::MAX))];
+        let kind = prop_oneof![Just(Kind::Block), Just(Kind::Char)];
+        let pattern = (kind, number(), number()).prop_map(move |(kind, major, minor)| Pattern {
+            kind,
+            major,
+            minor: minor.filter(|_| crossing || major.is_some()),
+        });
+        let some = (any::<bool>(), pattern, 1..=ALL);
+        let some = some.prop_map(|(allow, pattern, access)| Rule { allow, pattern: Some(pattern), access });
+        let all = any::<bool>().prop_map(|allow| Rule { allow, pattern: None, access: ALL });
+        prop_oneof![9 => some, 1 => all]
+    }
+
+    pub(crate) fn any_device() -> impl Strategy<Value = (Kind, u32, u32)> {
+        let number = || prop_oneof![0..4_u32, Just(u32::MAX)];
+        (prop_oneof![Just(Kind::Block), Just(Kind::Char)], number(), number())
+    }
+
+    proptest! {
+        #[test]
+        fn what_version_1_can_say_means_what_the_rules_mean(
+            rules in prop::collection::vec(any_rule(false), 0..12),
+            (kind, major, minor) in any_device(),
+            access in 1..=ALL,
+        ) {
+            if let Ok(state) = Exceptions::of(&rules) {
+                let said = by_exceptions(&state, kind, major, minor, access);
+                prop_assert_eq!(said, allowed(&rules, kind, major, minor, access), "{:?}", state);
+            }
+        }
+
+        #[test]
+        fn a_line_reads_back_as_it_was_written(rule in any_rule(true)) {
+            if let Some(pattern) = rule.pattern {
+                let line = Line(pattern, rule.access).to_string();
+                prop_assert_eq!(parse_line(&line), Some((pattern, rule.access)), "{}", line);
+            }
+        }
+    }
+
+    fn given(json: &str) -> Vec<LinuxDeviceCgroup> {
+        serde_json::from_str(json).expect("rules")
+    }
+
+    #[test]
+    fn the_defaults_come_after_what_is_given() {
+        let list = given(
+            r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"b","major":8,"minor":-1,"access":"r"}]"#,
+        );
+        let rules = rules(&list).expect("rules");
+        assert_eq!(rules[0], Rule { allow: false, pattern: None, access: ALL });
+        assert_eq!(rules[1], allow(Kind::Block, Some(8), None, READ));
+        assert_eq!(rules[2..], DEFAULTS);
+        let state = Exceptions::of(&rules).expect("a list");
+        let lines: Vec<String> =
+            state.list.iter().map(|(pattern, access)| Line(*pattern, *access).to_string()).collect();
+        assert_eq!(lines[..4], ["b 8:* rm", "c *:* m", "b *:* m", "c 1:3 rwm"]);
+    }
+
+    #[test]
+    fn a_rule_that_is_none_is_named() {
+        for (json, why) in [
+            (r#"[{"allow":true,"type":"c","major":1,"minor":3}]"#, "access is empty"),
+            (r#"[{"allow":true,"type":"c","access":"rx"}]"#, "letters"),
+            (r#"[{"allow":true,"type":"p","access":"r"}]"#, "type"),
+            (r#"[{"allow":true,"type":"c","major":-2,"access":"r"}]"#, "-2"),
+            (r#"[{"allow":true,"type":"c","major":4294967296,"access":"r"}]"#, "4294967296"),
+        ] {
+            let error = rules(&given(json)).expect_err(json).to_string();
+            assert!(error.contains("devices[0]") && error.contains(why), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hole_in_a_wider_rule_is_refused_on_version_1() {
+        let list = given(
+            r#"[{"allow":true,"type":"c","major":1,"access":"rw"},{"allow":false,"type":"c","major":1,"minor":1,"access":"w"}]"#,
+        );
+        let error = Exceptions::of(&rules(&list).expect("rules")).expect_err("a hole").to_string();
+        assert!(error.contains("c 1:1 w") && error.contains("c 1:* rw"), "{error}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const TOP: &str = "/sys/fs/cgroup";
 
 /// `f_type` of a version-2 file system (statfs(2)).
-const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 /// The controllers of version 1 that a container gets a group of, runc's set; any other hierarchy is someone else's.
 const CONTROLLERS: [&str; 14] = [
@@ -74,7 +74,7 @@ impl Host {
 
     fn look() -> Result<Self> {
         // The usual host of version 2 costs one call. This also sees what a mount namespace of its own has mounted over TOP.
-        if statfs(TOP).is_ok_and(|found| found.f_type as i64 == CGROUP2_SUPER_MAGIC) {
+        if statfs(TOP).is_ok_and(|found| found.f_type == CGROUP2_SUPER_MAGIC) {
             return Ok(Self::Unified(TOP.into()));
         }
         Self::parse(mountinfo()?)

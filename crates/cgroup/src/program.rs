@@ -79,3 +79,66 @@ fn verdict(rule: &Rule) -> Vec<Instruction> {
     list.extend(answer(rule.allow));
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::tests::{allowed, any_device, any_rule};
+    use crate::filter::{DEFAULTS, Kind};
+    use proptest::prelude::*;
+
+    /// The kernel's machine, as far as these programs use it; panics on anything else, as the kernel's verifier refuses it.
+    fn run(program: &[Instruction], context: [u32; 3]) -> u32 {
+        let mut registers = [None; 11];
+        registers[CONTEXT as usize] = Some(0);
+        let mut at = 0;
+        loop {
+            let Instruction { code, registers: both, offset, immediate } = program[at];
+            let (to, from) = ((both & 15) as usize, (both >> 4) as usize);
+            let value = |register: usize| registers[register].expect("a register that was set");
+            let constant = immediate as u32;
+            at += 1;
+            match code {
+                LOAD_WORD => {
+                    assert_eq!(value(from), 0, "the context's address");
+                    registers[to] = Some(context[offset as usize / 4]);
+                }
+                AND => registers[to] = Some(value(to) & constant),
+                SHIFT_RIGHT => registers[to] = Some(value(to) >> constant),
+                SET => registers[to] = Some(constant),
+                COPY => registers[to] = Some(value(from)),
+                JUMP_IF if value(to) == constant => at += offset as usize,
+                JUMP_UNLESS if value(to) != constant => at += offset as usize,
+                JUMP_IF | JUMP_UNLESS => {}
+                EXIT => return value(ANSWER as usize),
+                other => panic!("operation {other:#x}"),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_program_means_what_the_rules_mean(
+            rules in prop::collection::vec(any_rule(true), 0..12),
+            (kind, major, minor) in any_device(),
+            access in 1..=ALL,
+        ) {
+            let context = [u32::from(access) << 16 | kind as u32, major, minor];
+            let answer = run(&compile(&rules), context);
+            prop_assert_eq!(answer, u32::from(allowed(&rules, kind, major, minor, access)));
+        }
+    }
+
+    #[test]
+    fn the_default_devices_fit_a_small_program() {
+        let program = compile(&DEFAULTS);
+        assert!(program.len() < 70, "{}", program.len());
+        let access =
+            |access: u32, kind: Kind, major, minor| run(&program, [access << 16 | kind as u32, major, minor]);
+        assert_eq!(access(6, Kind::Char, 1, 3), 1, "null");
+        assert_eq!(access(2, Kind::Char, 1, 1), 0, "mem");
+        assert_eq!(access(1, Kind::Block, 8, 0), 1, "any node may be made");
+        assert_eq!(access(2, Kind::Block, 8, 0), 0, "but not read");
+    }
+}

@@ -151,3 +151,47 @@ pub(crate) fn write_all<'a>(
 fn swap_is_in_use() -> bool {
     std::fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1)
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of the test's own")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// `file=value`, several choices with a bar between.
+    pub(crate) fn shown(settings: &[Setting]) -> Vec<String> {
+        let choices = |one: &Setting| -> Vec<String> {
+            one.choices.iter().map(|(file, value)| format!("{file}={value}")).collect()
+        };
+        settings.iter().map(|one| choices(one).join("|")).collect()
+    }
+
+    /// A directory of plain files stands in for the kernel's: what is there can be written.
+    fn directory(files: &[&str]) -> (tempfile::TempDir, Directory) {
+        let dir = tempfile::tempdir().expect("a directory");
+        for file in files.iter().chain(&["cgroup.controllers"]) {
+            std::fs::write(dir.path().join(file), "memory io\n").expect("a file");
+        }
+        let open = Directory::open(dir.path(), std::path::Path::new("")).expect("open");
+        (dir, open)
+    }
+
+    #[test]
+    fn the_first_file_that_exists_is_written() {
+        let (dir, open) = directory(&["io.weight"]);
+        let setting = Setting::new("blockIO.weight", "io.bfq.weight", 10).or("io.weight", 20);
+        write_all(&[setting], |_| Ok(&open)).expect("written");
+        assert!(std::fs::read_to_string(dir.path().join("io.weight")).expect("read").starts_with("20"));
+    }
+
+    #[test]
+    fn a_missing_file_is_told_from_a_missing_controller() {
+        let (_dir, open) = directory(&[]);
+        let write = |setting: Setting| write_all(&[setting], |_| Ok(&open));
+        let error = write(Setting::new("memory.limit", "memory.max", 1)).expect_err("no file");
+        assert!(matches!(&error, Error::NoFile { path, .. } if path.ends_with("memory.max")), "{error}");
+        let error = write(Setting::new("pids.limit", "pids.max", 1)).expect_err("no controller");
+        assert!(matches!(&error, Error::NoController { controller, .. } if controller == "pids"), "{error}");
+        write(Setting::new("memory.swap", "memory.swap.max", "max").missing(Missing::Fine))
+            .expect("nothing to do");
+    }
+}

@@ -166,3 +166,100 @@ fn network_settings(network: &LinuxNetwork, list: &mut Vec<Setting>) {
         list.push(Setting::new("network.priorities", "net_prio.ifpriomap", value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::tests::shown;
+
+    fn written(json: &str, new: bool) -> Vec<String> {
+        shown(&settings(&serde_json::from_str(json).expect("resources"), new).expect("settings"))
+    }
+
+    #[test]
+    fn every_resource_has_its_file() {
+        let json = r#"{
+            "cpu":{"shares":512,"quota":1000,"burst":10,"period":2000,"realtimeRuntime":5,"realtimePeriod":6,"cpus":"0-1","mems":"0","idle":1},
+            "memory":{"limit":100,"reservation":50,"swap":200,"kernel":1,"kernelTCP":2,"swappiness":30,"disableOOMKiller":true,"useHierarchy":true},
+            "pids":{"limit":7},
+            "blockIO":{"weight":10,"leafWeight":11,"weightDevice":[{"major":8,"minor":0,"weight":12,"leafWeight":13}],
+                "throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1}],"throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":2}],
+                "throttleReadIOPSDevice":[{"major":8,"minor":0,"rate":3}],"throttleWriteIOPSDevice":[{"major":8,"minor":0,"rate":4}]},
+            "hugepageLimits":[{"pageSize":"2MB","limit":9}],
+            "network":{"classID":1048577,"priorities":[{"name":"eth0","priority":3}]},
+            "rdma":{"b":{"hcaObjects":2},"a":{"hcaHandles":3,"hcaObjects":4}}
+        }"#;
+        let expected = [
+            "cpu.shares=512",
+            "cpu.cfs_period_us=2000",
+            "cpu.cfs_burst_us=10",
+            "cpu.cfs_quota_us=1000",
+            "cpu.idle=1",
+            "cpu.rt_period_us=6",
+            "cpu.rt_runtime_us=5",
+            "cpuset.cpus=0-1",
+            "cpuset.mems=0",
+            "memory.use_hierarchy=1",
+            "memory.limit_in_bytes=100",
+            "memory.memsw.limit_in_bytes=200",
+            "memory.soft_limit_in_bytes=50",
+            "memory.kmem.tcp.limit_in_bytes=2",
+            "memory.oom_control=1",
+            "memory.swappiness=30",
+            "pids.max=7",
+            "blkio.weight=10|blkio.bfq.weight=10",
+            "blkio.leaf_weight=11",
+            "blkio.weight_device=8:0 12|blkio.bfq.weight_device=8:0 12",
+            "blkio.leaf_weight_device=8:0 13",
+            "blkio.throttle.read_bps_device=8:0 1",
+            "blkio.throttle.write_bps_device=8:0 2",
+            "blkio.throttle.read_iops_device=8:0 3",
+            "blkio.throttle.write_iops_device=8:0 4",
+            "hugetlb.2MB.limit_in_bytes=9",
+            "hugetlb.2MB.rsvd.limit_in_bytes=9",
+            "net_cls.classid=1048577",
+            "net_prio.ifpriomap=eth0 3",
+            "rdma.max=a hca_handle=3 hca_object=4",
+            "rdma.max=b hca_object=2",
+        ];
+        assert_eq!(written(json, true), expected);
+    }
+
+    #[test]
+    fn what_is_not_set_costs_nothing() {
+        for json in [
+            "{}",
+            r#"{"cpu":{"shares":0,"quota":0,"period":0,"cpus":"","mems":""},"memory":{"limit":0,"swap":0,"disableOOMKiller":false},
+                "blockIO":{"weight":0},"network":{},"hugepageLimits":[],"rdma":{},"unified":{}}"#,
+            r#"{"memory":{"swappiness":18446744073709551615}}"#,
+        ] {
+            assert_eq!(written(json, true), Vec::<String>::new(), "{json}");
+        }
+    }
+
+    #[test]
+    fn unlimited_memory_takes_swap_with_it() {
+        assert_eq!(written(r#"{"memory":{"limit":-1}}"#, true), ["memory.limit_in_bytes=-1"]);
+        assert_eq!(
+            written(r#"{"memory":{"limit":-1}}"#, false),
+            ["memory.limit_in_bytes=-1", "memory.memsw.limit_in_bytes=-1"]
+        );
+        assert_eq!(written(r#"{"pids":{"limit":-1}}"#, true), ["pids.max=max"]);
+        assert_eq!(written(r#"{"pids":{"limit":0}}"#, true), ["pids.max=1"]);
+    }
+
+    #[test]
+    fn what_the_kernel_would_move_or_cannot_have_is_refused() {
+        for (json, resource) in [
+            (r#"{"cpu":{"shares":1}}"#, "cpu.shares"),
+            (r#"{"cpu":{"shares":262145}}"#, "cpu.shares"),
+            (r#"{"memory":{"swappiness":101}}"#, "memory.swappiness"),
+            (r#"{"unified":{"memory.max":"1"}}"#, "unified"),
+            (r#"{"hugepageLimits":[{"pageSize":"../x","limit":1}]}"#, "hugepageLimits"),
+            (r#"{"rdma":{"a b":{}}}"#, "rdma"),
+        ] {
+            let error = settings(&serde_json::from_str(json).expect("resources"), true).expect_err(json);
+            assert!(error.to_string().contains(resource), "{json}: {error}");
+        }
+    }
+}

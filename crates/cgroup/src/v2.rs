@@ -158,3 +158,84 @@ fn unified(resources: &LinuxResources, list: &mut Vec<Setting>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::tests::shown;
+
+    fn written(json: &str) -> Vec<String> {
+        shown(&settings(&serde_json::from_str(json).expect("resources")).expect("settings"))
+    }
+
+    #[test]
+    fn every_resource_has_its_file() {
+        let json = r#"{
+            "cpu":{"shares":1024,"quota":1000,"burst":10,"period":2000,"cpus":"0-1","mems":"0","idle":0},
+            "memory":{"limit":100,"reservation":50,"swap":300,"kernel":1,"disableOOMKiller":false,"useHierarchy":true},
+            "pids":{"limit":7},
+            "blockIO":{"weight":10,"weightDevice":[{"major":8,"minor":0,"weight":1000}],
+                "throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1}],"throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":2}],
+                "throttleReadIOPSDevice":[{"major":8,"minor":0,"rate":3}],"throttleWriteIOPSDevice":[{"major":8,"minor":0,"rate":0}]},
+            "hugepageLimits":[{"pageSize":"2MB","limit":9}],
+            "rdma":{"a":{"hcaHandles":3}},
+            "unified":{"memory.high":"5","io.max":"8:0 rbps=1\n8:16 rbps=2"}
+        }"#;
+        let expected = [
+            "pids.max=7",
+            "memory.swap.max=200",
+            "memory.max=100",
+            "memory.low=50",
+            "io.bfq.weight=10|io.weight=1",
+            "io.bfq.weight=8:0 1000|io.weight=8:0 10000",
+            "io.max=8:0 rbps=1",
+            "io.max=8:0 wbps=2",
+            "io.max=8:0 riops=3",
+            "io.max=8:0 wiops=max",
+            "cpu.idle=0",
+            "cpu.weight=100",
+            "cpu.max.burst=10",
+            "cpu.max=1000 2000",
+            "cpuset.cpus=0-1",
+            "cpuset.mems=0",
+            "hugetlb.2MB.max=9",
+            "hugetlb.2MB.rsvd.max=9",
+            "rdma.max=a hca_handle=3",
+            "io.max=8:0 rbps=1\n8:16 rbps=2",
+            "memory.high=5",
+        ];
+        assert_eq!(written(json), expected);
+    }
+
+    #[test]
+    fn what_is_not_set_costs_nothing_and_minus_one_is_no_limit() {
+        assert_eq!(
+            written(r#"{"cpu":{"shares":0},"memory":{"limit":0,"swap":0},"network":{}}"#),
+            Vec::<String>::new()
+        );
+        assert_eq!(written(r#"{"memory":{"limit":-1}}"#), ["memory.swap.max=max", "memory.max=max"]);
+        assert_eq!(written(r#"{"cpu":{"quota":-1}}"#), ["cpu.max=max 100000"]);
+        assert_eq!(written(r#"{"cpu":{"period":5000}}"#), ["cpu.max=max 5000"]);
+    }
+
+    #[test]
+    fn what_version_2_cannot_say_is_refused() {
+        for (json, resource) in [
+            (r#"{"cpu":{"realtimeRuntime":1}}"#, "cpu.realtimeRuntime"),
+            (r#"{"cpu":{"realtimePeriod":1}}"#, "cpu.realtimePeriod"),
+            (r#"{"memory":{"swappiness":1}}"#, "memory.swappiness"),
+            (r#"{"memory":{"disableOOMKiller":true}}"#, "memory.disableOOMKiller"),
+            (r#"{"memory":{"kernelTCP":1}}"#, "memory.kernelTCP"),
+            (r#"{"memory":{"useHierarchy":false}}"#, "memory.useHierarchy"),
+            (r#"{"memory":{"swap":1}}"#, "memory.swap"),
+            (r#"{"blockIO":{"leafWeight":11}}"#, "blockIO.leafWeight"),
+            (r#"{"network":{"classID":1}}"#, "network.classID"),
+            (r#"{"network":{"priorities":[{"name":"lo","priority":1}]}}"#, "network.priorities"),
+            (r#"{"unified":{"../memory.max":"1"}}"#, "unified"),
+            (r#"{"unified":{"memory":"1"}}"#, "unified"),
+        ] {
+            let error = settings(&serde_json::from_str(json).expect("resources")).expect_err(json);
+            assert!(error.to_string().contains(resource), "{json}: {error}");
+        }
+    }
+}
