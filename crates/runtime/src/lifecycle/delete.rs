@@ -48,7 +48,9 @@ fn end(record: &Record) -> Result<()> {
         }
     }
     // Processes of a pid namespace that is not its own outlive init; frozen ones must be thawed to die.
-    record.group.kill(SIGKILL)?;
+    if !record.group.is_none() {
+        record.group.kill(SIGKILL)?;
+    }
     let Some(pidfd) = pidfd else { return Ok(()) };
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -20,7 +20,8 @@ pub enum Aim {
 pub fn kill(directory: &Directory, number: i32, aim: Aim) -> Result<()> {
     let gone = || Error::NotRunning { id: directory.id().to_string() };
     let record = directory.record()?.ok_or_else(gone)?;
-    if aim == Aim::All {
+    // A rootless container may have no group: its init's end is that of its pid namespace.
+    if aim == Aim::All && !record.group.is_none() {
         return Ok(record.group.kill(number)?);
     }
     let status = directory.status(&record)?;
