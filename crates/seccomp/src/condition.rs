@@ -178,4 +178,22 @@ mod tests {
             assert_eq!(narrow(value, width), want, "{value:#x} {width:?}");
         }
     }
+
+    #[test]
+    fn a_mask_beyond_what_the_kernel_reads_asks_for_a_negative_number_or_for_nothing() {
+        let is = |mask, value| (Question::Masked { mask, value }, false);
+        let (always, never) = ((Question::Always, false), (Question::Always, true));
+        for (mask, value, want) in [
+            (0xff, 0x26, is(0xff, 0x26)),
+            (0xff_0000_00ff, 0x26, is(0xff, 0x26)),
+            (u64::MAX, 0x1_0000_0026, never),
+            (u64::MAX, u64::MAX, is(0xffff_ffff, 0xffff_ffff)),
+            (u64::MAX, 0xffff_ffff_0000_0026, never),
+            (0xffff_ffff_0000_00ff, 0xffff_ffff_0000_0026, is(0x8000_00ff, 0x8000_0026)),
+            (0xffff_ffff_0000_0000, 0, always),
+            (0, 0, always),
+        ] {
+            assert_eq!(masked(mask, value, Width::B32), want, "{mask:#x} {value:#x}");
+        }
+    }
 }
