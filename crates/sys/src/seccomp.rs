@@ -1,6 +1,6 @@
 //! Loading a system call filter: `seccomp(2)`.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -65,9 +65,88 @@ pub fn set_filter(flags: u32, program: &[Instruction]) -> Result<Option<OwnedFd>
 /// Whether the kernel knows these flags of [`set_filter`].
 pub fn knows_flags(flags: u32) -> bool {
     let (call, operation) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
+    // Waiting means nothing without a listener, and is refused then.
+    let flags = if flags & WAIT_KILLABLE_RECV != 0 { flags | NEW_LISTENER } else { flags };
     // SAFETY: there is no program at the null pointer, so that no filter is set; known flags answer EFAULT.
     let answer = unsafe { libc::syscall(call, operation, flags, std::ptr::null::<libc::sock_fprog>()) };
     answer < 0 && last() == Errno::FAULT
+}
+
+/// A call that waits for a supervisor's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notification {
+    /// Names the call in [`answer`].
+    pub id: u64,
+    /// The thread that made it, as the supervisor's pid namespace numbers it.
+    pub pid: u32,
+    /// The number of the call.
+    pub number: i32,
+    /// `AUDIT_ARCH_*` of the ABI it came through.
+    pub audit: u32,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// What a supervisor answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The call's result.
+    Value(i64),
+    /// The call fails.
+    Errno(Errno),
+    /// The kernel does the call (Linux 5.5). Its arguments in memory may change until then: no decision of security.
+    Continue,
+}
+
+/// Waits for a call at a listener ([`NEW_LISTENER`]).
+///
+/// # Errors
+/// The errno of `ioctl(2)`: `ENOENT` where the call was interrupted before it could be received.
+pub fn receive(listener: impl AsFd) -> Result<Notification> {
+    let fd = listener.as_fd().as_raw_fd();
+    // SAFETY: all-zero is a valid seccomp_notif, and the one the kernel asks for.
+    let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one seccomp_notif.
+    let done = unsafe { libc::ioctl(fd, RECEIVE, std::ptr::from_mut(&mut raw)) };
+    if done < 0 {
+        return Err(Error::new("ioctl", format!("{fd}, SECCOMP_IOCTL_NOTIF_RECV"), last()));
+    }
+    Ok(Notification {
+        id: raw.id,
+        pid: raw.pid,
+        number: raw.data.nr,
+        audit: raw.data.arch,
+        args: raw.data.args,
+    })
+}
+
+/// Answers a call that [`receive`] told of.
+///
+/// # Errors
+/// The errno of `ioctl(2)`: `ENOENT` where its thread has gone.
+pub fn answer(listener: impl AsFd, id: u64, answer: Answer) -> Result<()> {
+    let fd = listener.as_fd().as_raw_fd();
+    let (val, error, flags) = match answer {
+        Answer::Value(value) => (value, 0, 0),
+        Answer::Errno(errno) => (0, -errno.raw_os_error(), 0),
+        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+    };
+    let raw = libc::seccomp_notif_resp { id, val, error, flags };
+    // SAFETY: the kernel reads one seccomp_notif_resp.
+    let done = unsafe { libc::ioctl(fd, ANSWER, std::ptr::from_ref(&raw)) };
+    if done < 0 {
+        return Err(Error::new("ioctl", format!("{fd}, SECCOMP_IOCTL_NOTIF_SEND"), last()));
+    }
+    Ok(())
+}
+
+/// `SECCOMP_IOCTL_NOTIF_RECV`: `_IOWR('!', 0, struct seccomp_notif)`.
+const RECEIVE: libc::Ioctl = request(0, std::mem::size_of::<libc::seccomp_notif>());
+/// `SECCOMP_IOCTL_NOTIF_SEND`: `_IOWR('!', 1, struct seccomp_notif_resp)`.
+const ANSWER: libc::Ioctl = request(1, std::mem::size_of::<libc::seccomp_notif_resp>());
+
+const fn request(number: u32, size: usize) -> libc::Ioctl {
+    ((3 << 30) | ((size as u32) << 16) | ((b'!' as u32) << 8) | number) as libc::Ioctl
 }
 
 fn last() -> Errno {

@@ -8,6 +8,7 @@
 //! Deliberately not here: mocks of our own crates.
 
 pub mod bundle;
+pub mod calls;
 pub mod canary;
 pub mod fixtures;
 pub mod http;
@@ -22,6 +23,7 @@ pub mod tree;
 pub mod world;
 
 pub use bundle::Bundle;
+pub use calls::Calls;
 pub use canary::Canary;
 pub use image::{Image, Packing, Written};
 pub use probe::skip;
