@@ -26,7 +26,12 @@ pub(crate) enum Point {
     Mounted,
     /// Nothing is left to do but what `start` does.
     Ready,
+    /// Its system calls are filtered, and who is to answer some of them needs the descriptor that has this number in it.
+    Listening(RawFd),
 }
+
+/// What begins the packet of a listener.
+const LISTENING: &[u8] = b"listening ";
 
 impl Point {
     const ALL: [Self; 3] = [Self::Born, Self::Mounted, Self::Ready];
@@ -36,7 +41,16 @@ impl Point {
             Self::Born => b"born",
             Self::Mounted => b"mounted",
             Self::Ready => b"ready",
+            Self::Listening(_) => LISTENING,
         }
+    }
+
+    /// The point that a packet names.
+    fn of(packet: &[u8]) -> Option<Self> {
+        if let Some(number) = packet.strip_prefix(LISTENING) {
+            return std::str::from_utf8(number).ok()?.parse().ok().map(Self::Listening);
+        }
+        Self::ALL.iter().find(|point| point.word() == packet).copied()
     }
 }
 
@@ -74,6 +88,21 @@ impl Channel {
         self.may_go()?.ok_or_else(|| Error::new("recv", "the runtime has died", Errno::SRCH))
     }
 
+    /// In init, whose calls are filtered already: tells of the filter's listener, and waits until the runtime has a copy.
+    ///
+    /// Of what a filter may ask others about, write(2) is not one; and whoever is asked about read(2) has the listener then.
+    pub(crate) fn offer(&self, listener: BorrowedFd<'_>) -> Result<()> {
+        let mut packet = LISTENING.to_vec();
+        packet.extend(listener.as_raw_fd().to_string().bytes());
+        rustix::io::write(&self.0, &packet).call("write", || "listener".into())?;
+        let mut answer = [0; 16];
+        let length = rustix::io::read(&self.0, &mut answer).call("read", || "listener".into())?;
+        if answer.get(..length) == Some(GO) {
+            return Ok(());
+        }
+        Err(Error::new("read", "the runtime has died", Errno::SRCH))
+    }
+
     /// In init: what came with the word to go on; none where the other end is gone.
     pub(crate) fn may_go(&self) -> Result<Option<Vec<u8>>> {
         let mut packet = vec![0; PACKET_BYTES];
@@ -96,7 +125,10 @@ impl Channel {
             if bytes.len() > PACKET_BYTES {
                 bytes = serde_json::to_vec(&report.shortened()).unwrap_or_default();
             }
-            let _ = self.send(&bytes);
+            // A filter that is loaded may leave this process no other way to speak.
+            if self.send(&bytes).is_err() {
+                let _ = rustix::io::write(&self.0, &bytes);
+            }
         }
     }
 
@@ -119,7 +151,7 @@ impl Channel {
         if packet.is_empty() {
             return Ok(Said::Nothing);
         }
-        if let Some(&point) = Point::ALL.iter().find(|point| point.word() == packet) {
+        if let Some(point) = Point::of(packet) {
             return Ok(Said::Reached(point));
         }
         let report = serde_json::from_slice(packet);

@@ -15,8 +15,8 @@ use sys::{Call, Error, Result, Root};
 use crate::channel::Channel;
 use crate::error::EXIT_TOOL;
 use crate::report::Report;
-use crate::step::{Action, Command, Source, Step};
-use crate::{devices, exec, hooks, identity, masks, mounts, terminal};
+use crate::step::{Action, Command, Rights, Source, Step};
+use crate::{devices, exec, filter, hooks, identity, masks, mounts, terminal};
 
 /// The first descriptor number beyond the standard streams.
 const FIRST: RawFd = 3;
@@ -47,6 +47,8 @@ pub(crate) struct Child<'a> {
     pub(crate) parent: BorrowedFd<'a>,
     /// The container's state for hooks, as it came with the last word to go on.
     state: Vec<u8>,
+    /// The filter of the command's system calls, where it is loaded last, and the capabilities that are given up after it.
+    filter: Option<(seccomp::Program, Option<Rights>)>,
 }
 
 impl<'a> Child<'a> {
@@ -69,6 +71,7 @@ impl<'a> Child<'a> {
             terminal_socket: None,
             parent,
             state: Vec::new(),
+            filter: None,
         }
     }
 
@@ -110,7 +113,24 @@ impl<'a> Child<'a> {
             return Report::step("close descriptors", &error);
         }
         sys::process::default_signals();
-        exec::command(&self.command)
+        let prepared = match exec::prepare(&self.command) {
+            Ok(prepared) => prepared,
+            Err(why) => return why,
+        };
+        match self.filter() {
+            Ok(()) => prepared.execute(),
+            Err(error) => Report::step(filter::STEP, &error),
+        }
+    }
+
+    /// Loads the filter that is for the command alone.
+    fn filter(&mut self) -> Result<()> {
+        let Some((program, rights)) = self.filter.take() else { return Ok(()) };
+        if rights.is_some() {
+            filter::raise_privilege()?;
+        }
+        filter::load(&program, &self.channel)?;
+        rights.as_ref().map_or(Ok(()), identity::capabilities)
     }
 
     /// Closes every descriptor but the standard ones, the preserved ones, and the channel, which exec closes.
@@ -183,7 +203,15 @@ impl<'a> Child<'a> {
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
             Action::Identity(identity) => identity::become_user(&identity),
-            Action::Capabilities { sets, ambient } => identity::capabilities(sets, ambient),
+            Action::Capabilities(rights) => identity::capabilities(&rights),
+            Action::Filter(program) => {
+                filter::raise_privilege()?;
+                filter::load(&program, &self.channel)
+            }
+            Action::FilterAtExec(program, rights) => {
+                self.filter = Some((program, rights));
+                Ok(())
+            }
             Action::NoNewPrivileges => {
                 rustix::thread::set_no_new_privs(true).call("prctl", || "PR_SET_NO_NEW_PRIVS".into())
             }

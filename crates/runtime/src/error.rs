@@ -105,6 +105,9 @@ pub enum Error {
         /// Its owner's id.
         owner: u32,
     },
+    /// The system call filter.
+    #[error(transparent)]
+    Seccomp(#[from] seccomp::Error),
     /// A control group.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -153,6 +156,7 @@ impl Classify for Error {
                 Exit::Conflict
             }
             Self::Cgroup(error) => error.exit(),
+            Self::Seccomp(error) => error.exit(),
             Self::Lost(_) | Self::File { .. } => Exit::Other,
         }
     }

@@ -18,29 +18,56 @@ pub(crate) const DEFAULT_UMASK: u32 = 0o022;
 /// Where commands are looked for when the configured environment has no PATH (docker's default).
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Executes the command; what comes back is why not.
+/// A command with its files found and its arguments laid out: all that is left is execve(2).
 ///
-/// Runs inside the container's root, as its user. Names are first resolved without magic links: `/proc/self/fd/N` and
-/// `/proc/self/exe` still mean the runtime's own files at this moment.
-pub(crate) fn command(command: &Command) -> Report {
-    // The strings move into arrays that the kernel reads; they are not needed afterwards.
-    let (args, env) = (Pointers::new(command.args.clone()), Pointers::new(command.env.clone()));
-    let tried = each_candidate(command, |root, candidate| {
-        let file = match find(root, candidate) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Tried::Absent,
-            Err(why) => return Tried::Refused(why),
-        };
-        drop(file);
-        match execute(candidate, &args, &env) {
-            Some(why) => Tried::Refused(why),
-            None => Tried::Absent,
+/// A filter may forbid every other call by the time it is executed.
+pub(crate) struct Prepared {
+    /// What the name may mean, in order: a file, or why it can be no program.
+    files: Vec<Result<CString, String>>,
+    args: Pointers,
+    env: Pointers,
+}
+
+/// Finds the command inside the container's root, as its user.
+///
+/// Names are resolved without magic links: `/proc/self/fd/N` and `/proc/self/exe` still mean the runtime's own files at this
+/// moment.
+pub(crate) fn prepare(command: &Command) -> Result<Prepared, Report> {
+    let mut files = Vec::new();
+    let tried = each_candidate(command, |root, candidate| match find(root, candidate) {
+        Ok(Some(_)) => {
+            files.extend(CString::new(OsStr::as_bytes(candidate.as_os_str())).map(Ok));
+            Tried::Absent
+        }
+        Ok(None) => Tried::Absent,
+        Err(why) => {
+            files.push(Err(with_name(&why, candidate)));
+            Tried::Refused(why)
         }
     });
     match tried {
-        Ok(()) => unreachable!("no candidate of exec counts as found"),
-        Err(report) => report,
+        Err(report) if files.iter().all(Result::is_err) => Err(report),
+        _ => {
+            let (args, env) = (Pointers::new(command.args.clone()), Pointers::new(command.env.clone()));
+            Ok(Prepared { files, args, env })
+        }
     }
+}
+
+impl Prepared {
+    /// Executes the first file that the kernel takes; what comes back is why it took none.
+    pub(crate) fn execute(self) -> Report {
+        let mut refused = None;
+        for file in self.files {
+            let why = file.map_or_else(|why| why, |file| execute(&file, &self.args, &self.env));
+            refused = refused.or(Some(why));
+        }
+        Report::NotExecutable { why: refused.unwrap_or_default() }
+    }
+}
+
+fn with_name(why: &str, candidate: &Path) -> String {
+    format!("{why} ({})", candidate.display())
 }
 
 /// Makes sure, as the user and inside the root, that there is a file to execute; says why not.
@@ -81,7 +108,7 @@ fn each_candidate(
     for candidate in candidates(name, path) {
         match attempt(&root, &candidate) {
             Tried::Found => return Ok(()),
-            Tried::Refused(why) => refused = refused.or(Some(format!("{why} ({})", candidate.display()))),
+            Tried::Refused(why) => refused = refused.or(Some(with_name(&why, &candidate))),
             Tried::Absent => {}
         }
     }
@@ -129,17 +156,17 @@ fn find(root: &Root, path: &Path) -> std::result::Result<Option<OwnedFd>, String
     if kind.is_ok_and(|kind| kind.is_dir()) { Err("it is a directory".into()) } else { Ok(Some(file)) }
 }
 
-/// Executes one candidate; what comes back is why it is refused, nothing for a name that cannot be a path.
-fn execute(path: &Path, args: &Pointers, env: &Pointers) -> Option<String> {
-    let Ok(program) = CString::new(OsStr::as_bytes(path.as_os_str())) else { return None };
-    let error = sys::process::exec_path(&program, args, env);
-    match error.errno {
+/// Executes one file; what comes back is why it is refused.
+fn execute(file: &CString, args: &Pointers, env: &Pointers) -> String {
+    let error = sys::process::exec_path(file, args, env);
+    let why = match error.errno {
         // The file was there a moment ago: what is missing is its interpreter or its loader.
         Errno::NOENT | Errno::NOTDIR => {
-            Some("its interpreter (the #! line, or the dynamic loader) does not exist".into())
+            "its interpreter (the #! line, or the dynamic loader) does not exist".into()
         }
-        errno => Some(words(errno)),
-    }
+        errno => words(errno),
+    };
+    with_name(&why, Path::new(OsStr::from_bytes(file.as_bytes())))
 }
 
 /// What the kernel's answer to an exec means.

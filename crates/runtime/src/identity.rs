@@ -2,10 +2,10 @@
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::CapabilitySet;
 use sys::{Call, Error, Result};
 
-use crate::step::Identity;
+use crate::step::{Identity, Rights};
 
 /// One more than the highest capability that fits the kernel's two 32-bit words.
 const CAPABILITIES: u32 = 64;
@@ -46,7 +46,8 @@ pub(crate) fn become_user(identity: &Identity) -> Result<()> {
 }
 
 /// Sets effective, permitted and inheritable, and then ambient: all exactly.
-pub(crate) fn capabilities(sets: CapabilitySets, ambient: CapabilitySet) -> Result<()> {
+pub(crate) fn capabilities(rights: &Rights) -> Result<()> {
+    let Rights { sets, ambient } = *rights;
     rustix::thread::set_keep_capabilities(false).call("prctl", || "PR_SET_KEEPCAPS, 0".into())?;
     rustix::thread::set_capabilities(None, sets).call("capset", || format!("{sets:?}"))?;
     rustix::thread::clear_ambient_capability_set().call("prctl", || "PR_CAP_AMBIENT_CLEAR_ALL".into())?;

@@ -13,8 +13,7 @@
 //!
 //! The process that calls [`start`] must have one thread, as the setup runs in a copy of it.
 //!
-//! Deliberately not here: images, the store, where lines come from. Control groups, seccomp, hooks and joining a pid
-//! namespace are refused by name.
+//! Deliberately not here: images, the store, where lines come from.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod capability;
@@ -27,6 +26,7 @@ mod devices;
 pub mod environment;
 mod error;
 mod exec;
+mod filter;
 mod hooks;
 mod identity;
 pub mod lifecycle;

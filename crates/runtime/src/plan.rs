@@ -20,9 +20,10 @@ use crate::hooks::HookKind;
 use crate::options::Options;
 use crate::request::{Manner, Request, Stdio, Tie};
 use crate::step::{
-    Action, Command, DeviceNode, Entry, Hierarchy, Identity, MountPlan, RLIMITS, Source, Step, TerminalPlan,
+    Action, Command, DeviceNode, Entry, Hierarchy, Identity, MountPlan, RLIMITS, Rights, Source, Step,
+    TerminalPlan,
 };
-use crate::{cgroups, devices, exec, refuse};
+use crate::{cgroups, devices, exec, filter, refuse};
 
 /// The container's own /dev where the configuration forgets it (docker's size).
 const OWN_DEV: &[&str] = &["nosuid", "strictatime", "mode=755", "size=65536k"];
@@ -79,15 +80,16 @@ impl Plan {
         confine(&spec, &linux, flags, manner, &mut steps);
         become_user(process, &mut steps)?;
         stop(tie, stops, &mut steps);
+        if tie == Tie::DiesWithParent {
+            // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG); giving up rights does not.
+            steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
+        }
+        // What they execute is the container's: it gets the container's rights.
         let start = HookKind::StartContainer.of(spec.hooks().as_ref());
+        give_up_rights(process, filter::program(&linux)?, start.is_empty(), &mut steps)?;
         if !start.is_empty() {
             let action = Action::Hooks(HookKind::StartContainer, start.to_vec());
             steps.push(Step::new("run startContainer hooks", action));
-        }
-        give_up_rights(process, &mut steps)?;
-        if tie == Tie::DiesWithParent {
-            // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG).
-            steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
         }
         Ok((Self { flags, entries, steps, command }, stdio))
     }
@@ -212,13 +214,39 @@ fn become_user(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     Ok(())
 }
 
-/// Down to the process's own rights.
-fn give_up_rights(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
-    let capabilities = process.capabilities().clone().unwrap_or_default();
-    let set = |names: &Option<Capabilities>| capability_set(names.as_ref());
+/// Down to the process's own rights; with `at_exec` what a filter forbids may no longer be needed then.
+fn give_up_rights(
+    process: &Process,
+    filter: Option<seccomp::Program>,
+    at_exec: bool,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let rights = rights(process)?;
+    let set_capabilities = Step::new("set capabilities", Action::Capabilities(rights.clone()));
     if process.no_new_privileges() == Some(true) {
         steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
+        steps.push(set_capabilities);
+        steps.extend(filter.map(|program| filter_step(Action::FilterAtExec(program, None))));
+        return Ok(());
     }
+    // Whoever may gain privileges must be privileged to be filtered.
+    match filter {
+        Some(program) if at_exec => steps.push(filter_step(Action::FilterAtExec(program, Some(rights)))),
+        filter => {
+            steps.extend(filter.map(|program| filter_step(Action::Filter(program))));
+            steps.push(set_capabilities);
+        }
+    }
+    Ok(())
+}
+
+fn filter_step(action: Action) -> Step {
+    Step::new(filter::STEP, action)
+}
+
+fn rights(process: &Process) -> Result<Rights> {
+    let capabilities = process.capabilities().clone().unwrap_or_default();
+    let set = |names: &Option<Capabilities>| capability_set(names.as_ref());
     let sets = CapabilitySets {
         effective: set(capabilities.effective())?,
         permitted: set(capabilities.permitted())?,
@@ -226,8 +254,7 @@ fn give_up_rights(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     };
     // The kernel raises those alone that are permitted and inheritable (capabilities(7)); the others cannot be granted.
     let ambient = set(capabilities.ambient())? & sets.permitted & sets.inheritable;
-    steps.push(Step::new("set capabilities", Action::Capabilities { sets, ambient }));
-    Ok(())
+    Ok(Rights { sets, ambient })
 }
 
 fn mount_step(plan: MountPlan) -> Step {

@@ -8,7 +8,10 @@ use crate::error::{Error, Result};
 pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
     let hooks = spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default());
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let asked = first(&[(hooks, "hooks")]).or_else(|| resources.and_then(of_resources));
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let notifies = profile.is_some_and(seccomp::notifies);
+    let asked = first(&[(hooks, "hooks"), (notifies, "SCMP_ACT_NOTIFY")])
+        .or_else(|| resources.and_then(of_resources));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }
 
@@ -40,7 +43,6 @@ fn of_linux(spec: &Spec) -> Option<&'static str> {
     let linux = spec.linux().as_ref()?;
     let empty_map = |map: &Option<_>| map.as_ref().is_none_or(std::collections::HashMap::is_empty);
     first(&[
-        (linux.seccomp().is_some(), "linux.seccomp"),
         (!empty_map(linux.sysctl()), "linux.sysctl"),
         (linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.uidMappings"),
         (linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.gidMappings"),

@@ -108,14 +108,22 @@ pub(crate) enum Action {
     /// Becomes the user.
     Identity(Identity),
     /// Sets the other capability sets: exactly these.
-    Capabilities {
-        /// Effective, permitted, inheritable.
-        sets: CapabilitySets,
-        /// Ambient.
-        ambient: CapabilitySet,
-    },
+    Capabilities(Rights),
+    /// Filters the system calls of all that follows.
+    Filter(seccomp::Program),
+    /// Filters the system calls of the command alone, when nothing is left to do but to set these capabilities and to
+    /// execute it.
+    FilterAtExec(seccomp::Program, Option<Rights>),
     /// Forbids gaining privileges by exec.
     NoNewPrivileges,
+}
+
+/// What the process may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Rights {
+    /// Effective, permitted, inheritable.
+    pub(crate) sets: CapabilitySets,
+    pub(crate) ambient: CapabilitySet,
 }
 
 /// Who the process is.

@@ -31,5 +31,6 @@ pub use abi::Machine;
 pub use docker::{docker_default, docker_default_for};
 pub use error::{Error, Result};
 pub use known::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, supported_flags};
+pub use profile::notifies;
 pub use program::{Program, compile, compile_for};
 pub use sys::seccomp::Instruction;

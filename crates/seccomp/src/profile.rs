@@ -39,7 +39,7 @@ pub(crate) fn read(profile: &LinuxSeccomp) -> Result<(Rules, Vec<String>)> {
 }
 
 /// Whether a profile has a supervisor answer.
-pub(crate) fn notifies(profile: &LinuxSeccomp) -> bool {
+pub fn notifies(profile: &LinuxSeccomp) -> bool {
     let mut rules = profile.syscalls().iter().flatten();
     rules.any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
 }

@@ -1,6 +1,6 @@
 //! `create` and `run`: from a bundle to a container, or to nothing.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -11,6 +11,7 @@ use sys::process::Cloned;
 
 use crate::channel::Point;
 use crate::error::{Error, Result};
+use crate::filter::Supervisor;
 use crate::hooks::{self, HookKind};
 use crate::lifecycle::birthday;
 use crate::lifecycle::directory::{self, Directory, Runtimes};
@@ -141,12 +142,18 @@ impl Draft {
     fn attend(&mut self, last: Option<Point>, is_in_its_group: bool) -> Result<()> {
         let Some(init) = self.init.take() else { unreachable!("made before") };
         let Some(pid) = init.pid() else { unreachable!("not released yet") };
-        let result = init.attend(last, |point| self.part(point, pid, is_in_its_group));
+        let Some(pidfd) = init.pidfd() else { unreachable!("as its pid") };
+        let result = init.attend(last, |point| self.part(point, (pid, pidfd), is_in_its_group));
         self.init = Some(init);
         result
     }
 
-    fn part(&mut self, point: Point, process: Pid, is_in_its_group: bool) -> Result<Vec<u8>> {
+    fn part(
+        &mut self,
+        point: Point,
+        (process, init): (Pid, BorrowedFd<'_>),
+        is_in_its_group: bool,
+    ) -> Result<Vec<u8>> {
         let pid = process.as_raw_nonzero().get().unsigned_abs();
         match point {
             Point::Born => {
@@ -172,6 +179,13 @@ impl Draft {
                 self.directory.set_record(&self.record)?;
                 // Hooks of the start, where it follows at once.
                 Ok(self.record.state(Status::Created, pid).to_string().into_bytes())
+            }
+            Point::Listening(number) => {
+                if let Some(supervisor) = Supervisor::of(&self.spec) {
+                    let state = self.record.state(Status::Created, pid);
+                    supervisor.take(init, number, pid, state)?;
+                }
+                Ok(Vec::new())
             }
         }
     }
