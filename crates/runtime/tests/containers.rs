@@ -3,6 +3,8 @@
 //! They need root. Each bundle is run by the example `run_bundle`, as setup happens in a copy of a process with one thread.
 
 mod bundle;
+#[cfg(target_arch = "x86_64")]
+mod filtered;
 
 use std::fs;
 use std::io::Read;

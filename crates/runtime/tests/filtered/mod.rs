@@ -1,14 +1,11 @@
 //! Containers under a system call filter: it is there whoever the user is, and asks nothing of a profile that the command
 //! does not need.
-#![cfg(target_arch = "x86_64")]
-
-mod bundle;
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use bundle::{Bundle, DOCKERS, text};
+use crate::bundle::{Bundle, DOCKERS, text};
 use oci_spec::runtime::Capability;
 use serde_json::{Value, json};
 use testkit::Calls;
