@@ -1,0 +1,31 @@
+//! What the container may see and change.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Linux, Spec};
+
+use super::namespaces::CLONE_NEWNET;
+use crate::request::Manner;
+use crate::step::{Action, Step};
+
+/// What the container may see and change: paths, names, the network's loopback; ends with the host out of reach.
+pub(super) fn confine(spec: &Spec, linux: &Linux, flags: u64, manner: Manner, steps: &mut Vec<Step>) {
+    steps.push(Step::new("hold procfs", Action::Procfs));
+    let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect::<Vec<_>>();
+    steps.push(Step::new("make paths read-only", Action::ReadOnly(paths(linux.readonly_paths()))));
+    steps.push(Step::new("mask paths", Action::Mask(paths(linux.masked_paths()))));
+    if flags & CLONE_NEWNET != 0 {
+        steps.push(Step::new("bring the loopback interface up", Action::Loopback));
+    }
+    if let Some(name) = spec.hostname() {
+        steps.push(Step::new("set the host name", Action::Hostname(name.clone())));
+    }
+    if let Some(name) = spec.domainname() {
+        steps.push(Step::new("set the domain name", Action::Domainname(name.clone())));
+    }
+    let pivot = if manner.pivot { Action::Pivot } else { Action::MoveRoot };
+    steps.push(Step::new("pivot the root", pivot));
+    if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) {
+        steps.push(Step::new("make the root read-only", Action::ReadOnlyRoot));
+    }
+}

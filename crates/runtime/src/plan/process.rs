@@ -1,0 +1,137 @@
+//! Who the process is, what it may do and what it runs.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Capabilities, PosixRlimit, PosixRlimitType, Process};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::invalid;
+use crate::error::{Error, Result};
+use crate::request::Manner;
+use crate::step::{Action, Command, Identity, RLIMITS, Rights, Step};
+use crate::{exec, filter};
+
+/// From the runtime to the process's user, who keeps the permitted capabilities for what is still to do.
+pub(super) fn become_user(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
+    if let Some(score) = process.oom_score_adj() {
+        steps.push(Step::new("set oomScoreAdj", Action::OomScoreAdj(score)));
+    }
+    steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
+    steps.push(Step::new("connect the standard streams", Action::Streams));
+    if let Some(limits) = process.rlimits() {
+        let limits = limits.iter().map(rlimit).collect();
+        steps.push(Step::new(RLIMITS, Action::Rlimits(limits)));
+    }
+    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    steps.push(Step::new("limit capabilities", Action::Bounding(capability_set(bounding)?)));
+    steps.push(Step::new("become the user", Action::Identity(identity(process)?)));
+    Ok(())
+}
+
+/// Down to the process's own rights; with `at_exec` what a filter forbids may no longer be needed then.
+pub(super) fn give_up_rights(
+    process: &Process,
+    filter: Option<seccomp::Program>,
+    at_exec: bool,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let rights = rights(process)?;
+    let set_capabilities = Step::new("set capabilities", Action::Capabilities(rights.clone()));
+    if process.no_new_privileges() == Some(true) {
+        steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
+        steps.push(set_capabilities);
+        steps.extend(filter.map(|program| filter_step(Action::FilterAtExec(program, None))));
+        return Ok(());
+    }
+    // Whoever may gain privileges must be privileged to be filtered.
+    match filter {
+        Some(program) if at_exec => steps.push(filter_step(Action::FilterAtExec(program, Some(rights)))),
+        filter => {
+            steps.extend(filter.map(|program| filter_step(Action::Filter(program))));
+            steps.push(set_capabilities);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn filter_step(action: Action) -> Step {
+    Step::new(filter::STEP, action)
+}
+
+pub(super) fn rights(process: &Process) -> Result<Rights> {
+    let capabilities = process.capabilities().clone().unwrap_or_default();
+    let set = |names: &Option<Capabilities>| capability_set(names.as_ref());
+    let sets = CapabilitySets {
+        effective: set(capabilities.effective())?,
+        permitted: set(capabilities.permitted())?,
+        inheritable: set(capabilities.inheritable())?,
+    };
+    // The kernel raises those alone that are permitted and inheritable (capabilities(7)); the others cannot be granted.
+    let ambient = set(capabilities.ambient())? & sets.permitted & sets.inheritable;
+    Ok(Rights { sets, ambient })
+}
+
+pub(super) fn identity(process: &Process) -> Result<Identity> {
+    let user = process.user();
+    // The highest id means "no change" to the kernel.
+    for id in [user.uid(), user.gid()] {
+        if id == u32::MAX {
+            return Err(invalid("process.user", format!("{id} is no id")));
+        }
+    }
+    let groups = user.additional_gids().iter().flatten().map(|&gid| Gid::from_raw(gid)).collect();
+    let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
+    Ok(Identity { uid, gid, groups, umask: user.umask() })
+}
+
+pub(super) fn capability_set(names: Option<&Capabilities>) -> Result<CapabilitySet> {
+    let mut set = CapabilitySet::empty();
+    for name in names.into_iter().flatten() {
+        let number = crate::capability::number(&name.to_string());
+        let number = number.ok_or_else(|| invalid("process.capabilities", format!("{name} is unknown")))?;
+        set |= CapabilitySet::from_bits_retain(1 << number);
+    }
+    Ok(set)
+}
+
+pub(super) fn rlimit(limit: &PosixRlimit) -> (Resource, Rlimit) {
+    let resource = match limit.typ() {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    };
+    // RLIM_INFINITY is the highest number.
+    let value = |n: u64| (n != u64::MAX).then_some(n);
+    (resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) })
+}
+
+pub(super) fn command(process: &Process, manner: Manner) -> Result<Command> {
+    let words = process.args().clone().unwrap_or_default();
+    let name = words.first().cloned().ok_or(Error::Incomplete("process.args"))?;
+    let text = |word: &String| {
+        CString::new(word.as_str()).map_err(|_| invalid("process", format!("a zero byte in {word:?}")))
+    };
+    let args = words.iter().map(text).collect::<Result<_>>()?;
+    let env = process.env().clone().unwrap_or_default();
+    let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(exec::DEFAULT_PATH);
+    let path =
+        path.split(':').map(|directory| PathBuf::from(if directory.is_empty() { "." } else { directory }));
+    let preserved = i32::try_from(manner.preserved).unwrap_or(i32::MAX / 2);
+    let env = env.iter().map(text).collect::<Result<_>>()?;
+    Ok(Command { name, args, env, path: path.collect(), preserved })
+}
