@@ -150,7 +150,9 @@ impl<'a> Child<'a> {
                 Ok(())
             }
             Action::AwaitStart => self.await_start(),
-            Action::Hooks(kind, hooks) => hooks::run(kind, &hooks, &self.state),
+            Action::Hooks(kind, hooks) => {
+                hooks::run(kind, &hooks, &self.state, hooks::Inherited::Process(&self.command.env))
+            }
             // Answered where reports of commands are made.
             Action::FindCommand => Ok(()),
             Action::Session(keyring) => session(keyring),

@@ -1,7 +1,9 @@
 //! Hooks: the host's own programs, run at their points of a container's life (runtime-spec 1.2, "POSIX-platform Hooks").
 
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -61,21 +63,39 @@ impl HookKind {
     }
 }
 
+/// The environment of hooks whose configuration names none; the specification is silent, runc gives them these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Inherited<'a> {
+    /// The runtime's own, for hooks beside it.
+    Runtime,
+    /// The container process's, for hooks among its namespaces: what the runtime's holds is not theirs to see.
+    Process(&'a [CString]),
+}
+
 /// Runs hooks in order, each with the container's state on its stdin; the first failure ends it.
 ///
 /// # Errors
 /// A hook that cannot be executed, ends with another status than 0 or does not end within its timeout, with what it wrote
 /// to stderr.
-pub(crate) fn run(kind: HookKind, hooks: &[Hook], state: &[u8]) -> Result<()> {
-    hooks.iter().enumerate().try_for_each(|(index, hook)| {
-        one(hook, state).map_err(|error| {
-            let args = format!("{} hook {index}, {:?}: {}", kind.name(), hook.path(), error.args);
-            Error::new(error.call, args, error.errno)
-        })
+pub(crate) fn run(kind: HookKind, hooks: &[Hook], state: &[u8], inherited: Inherited<'_>) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(index, hook)| numbered(kind, index, hook, state, inherited))
+}
+
+/// Runs the hooks after a container's end: each of them, whatever became of the others (runtime-spec 1.2, "Lifecycle").
+pub(crate) fn poststop(hooks: Option<&Hooks>, state: &[u8]) -> Vec<Error> {
+    let kind = HookKind::Poststop;
+    let each = kind.of(hooks).iter().enumerate();
+    each.filter_map(|(index, hook)| numbered(kind, index, hook, state, Inherited::Runtime).err()).collect()
+}
+
+fn numbered(kind: HookKind, index: usize, hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<()> {
+    one(hook, state, inherited).map_err(|error| {
+        let args = format!("{} hook {index}, {:?}: {}", kind.name(), hook.path(), error.args);
+        Error::new(error.call, args, error.errno)
     })
 }
 
-fn one(hook: &Hook, state: &[u8]) -> Result<()> {
+fn one(hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<()> {
     // The path is the host's, or the container's, and never relative to a working directory.
     if !hook.path().is_absolute() {
         return Err(Error::new("execve", "the path is not absolute", Errno::INVAL));
@@ -97,7 +117,9 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     let mut input = memory(c"hook-stdin")?;
     input.write_all(state).call("write", || "state".into())?;
     input.seek(SeekFrom::Start(0)).call("lseek", || "state".into())?;
-    let status = spawn_and_wait(hook, input, &words, limit)?;
+    let mut command = command(hook, inherited);
+    command.stdin(input).stdout(Stdio::null()).stderr(words.try_clone().call("dup", || "stderr".into())?);
+    let status = spawn_and_wait(command, limit)?;
     if status.success() {
         return Ok(());
     }
@@ -107,15 +129,34 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     Err(Error::new("wait", format!("{status}: {}", said.trim()), Errno::CANCELED))
 }
 
-fn spawn_and_wait(hook: &Hook, input: File, words: &File, limit: Option<Duration>) -> Result<ExitStatus> {
+fn command(hook: &Hook, inherited: Inherited<'_>) -> Command {
     let args = hook.args().clone().unwrap_or_default();
     let mut command = Command::new(hook.path());
     if let Some(name) = args.first() {
         command.arg0(name);
     }
-    let environment = hook.env().iter().flatten().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
-    command.args(args.iter().skip(1)).env_clear().envs(environment).process_group(0);
-    command.stdin(input).stdout(Stdio::null()).stderr(words.try_clone().call("dup", || "stderr".into())?);
+    command.args(args.iter().skip(1)).process_group(0);
+    match (hook.env(), inherited) {
+        (None, Inherited::Runtime) => {}
+        (None, Inherited::Process(entries)) => {
+            let entries = entries.iter().map(|entry| OsStr::from_bytes(entry.as_bytes()));
+            command.env_clear().envs(entries.map(pair));
+        }
+        (Some(entries), _) => {
+            command.env_clear().envs(entries.iter().map(|entry| pair(OsStr::new(entry))));
+        }
+    }
+    command
+}
+
+/// A name and its value.
+fn pair(entry: &OsStr) -> (&OsStr, &OsStr) {
+    let bytes = entry.as_bytes();
+    let at = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
+    (OsStr::from_bytes(&bytes[..at]), OsStr::from_bytes(bytes.get(at + 1..).unwrap_or_default()))
+}
+
+fn spawn_and_wait(mut command: Command, limit: Option<Duration>) -> Result<ExitStatus> {
     let mut child = command.spawn().call("execve", String::new)?;
     if let Some(limit) = limit {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -165,7 +206,7 @@ mod tests {
         let script = format!("(cat; echo; echo $0 $1 $A $HOME) >{}", out.display());
         let one =
             hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero", "one"], "env": ["A=b=c"]}));
-        run(HookKind::Prestart, &[one], b"{\"id\":1}").expect("the hook");
+        run(HookKind::Prestart, &[one], b"{\"id\":1}", Inherited::Runtime).expect("the hook");
         assert_eq!(std::fs::read_to_string(out).expect("its file"), "{\"id\":1}\nzero one b=c\n");
     }
 
@@ -175,7 +216,8 @@ mod tests {
         let out = dir.path().join("out");
         let shell = |script: String| hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
         let row = [shell("echo broken >&2; exit 3".into()), shell(format!("touch {}", out.display()))];
-        let error = run(HookKind::CreateRuntime, &row, b"").expect_err("failed").to_string();
+        let error =
+            run(HookKind::CreateRuntime, &row, b"", Inherited::Runtime).expect_err("failed").to_string();
         assert!(
             error.contains("createRuntime hook 0") && error.contains("broken") && error.contains("3"),
             "{error}"
@@ -187,9 +229,36 @@ mod tests {
     fn a_hook_that_takes_too_long_is_killed_with_its_children() {
         let slow = hook(json!({"path": "/bin/sh", "args": ["sh", "-c", "sleep 100; exit 0"], "timeout": 1}));
         let begun = Instant::now();
-        let error = run(HookKind::Poststop, &[slow], b"").expect_err("too slow");
+        let error = run(HookKind::Poststop, &[slow], b"", Inherited::Runtime).expect_err("too slow");
         assert_eq!(error.errno, Errno::TIMEDOUT);
         assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn hooks_without_an_environment_have_the_runtimes_or_the_processs() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let out = dir.path().join("out");
+        let script = format!("echo $A $CARGO_PKG_NAME >>{}", out.display());
+        let shell = [hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script]}))];
+        run(HookKind::Prestart, &shell, b"", Inherited::Runtime).expect("the hook");
+        let own = [CString::from(c"A=b=c"), CString::from(c"A-WORD")];
+        run(HookKind::StartContainer, &shell, b"", Inherited::Process(&own)).expect("the hook");
+        let said = std::fs::read_to_string(out).expect("its file");
+        assert_eq!(said, "runtime\nb=c\n");
+    }
+
+    #[test]
+    fn every_hook_after_the_end_is_run_and_what_failed_is_told() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let out = dir.path().join("out");
+        let shell = |script: String| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        let row = json!({"poststop": [
+            shell("exit 3".into()), shell(format!("echo ran >{}", out.display())), {"path": "/no/such"}
+        ]});
+        let hooks: Hooks = serde_json::from_value(row).expect("hooks");
+        let failed: Vec<_> = poststop(Some(&hooks), b"").iter().map(ToString::to_string).collect();
+        assert!(matches!(&failed[..], [first, last] if first.contains("hook 0") && last.contains("hook 2")));
+        assert_eq!(std::fs::read_to_string(out).expect("its file"), "ran\n");
     }
 
     #[test]
@@ -199,7 +268,10 @@ mod tests {
             json!({"path": "/bin/true", "timeout": 0}),
             json!({"path": "/bin/true", "timeout": -1}),
         ] {
-            assert_eq!(run(HookKind::Poststart, &[hook(value)], b"").expect_err("wrong").errno, Errno::INVAL);
+            assert_eq!(
+                run(HookKind::Poststart, &[hook(value)], b"", Inherited::Runtime).expect_err("wrong").errno,
+                Errno::INVAL
+            );
         }
     }
 }

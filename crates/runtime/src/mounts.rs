@@ -124,9 +124,11 @@ pub(crate) fn directory(root: &Root, path: &Path, strict: bool) -> Result<OwnedF
             root.create_dir_all(inside(root, path)?, DIRECTORY)?;
             root.open(path, flags, Mode::empty())
         }
-        Err(e) if strict && matches!(e.errno, Errno::NOTDIR | Errno::LOOP) => {
-            Err(Error::new("openat2", format!("{path:?} is not an ordinary directory in the image"), e.errno))
-        }
+        Err(e) if strict && matches!(e.errno, Errno::NOTDIR | Errno::LOOP) => Err(Error::new(
+            "openat2",
+            format!("{path:?} must be mounted on ordinary directory, and the image has something else there"),
+            e.errno,
+        )),
         answer => answer,
     }
 }

@@ -9,10 +9,11 @@ use rustix::process::Pid;
 use sys::Root;
 use sys::process::Cloned;
 
+use crate::capability;
 use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
-use crate::hooks::{self, HookKind};
+use crate::hooks::{self, HookKind, Inherited};
 use crate::lifecycle::birthday;
 use crate::lifecycle::directory::{self, Directory, Runtimes};
 use crate::lifecycle::id::Id;
@@ -48,6 +49,8 @@ pub struct Created {
     pub record: Record,
     /// Its process, a child of this one.
     pub started: Started,
+    /// What its configuration asks for and nobody can have, where that is no error.
+    pub warnings: Vec<String>,
 }
 
 /// Makes a container that waits for [`start`](crate::lifecycle::start).
@@ -72,7 +75,8 @@ fn make(runtimes: &Runtimes, creation: Creation<'_>, waits: bool) -> Result<Crea
         "the setup runs in a copy of a process with one thread"
     );
     let bundle = absolute(creation.bundle)?;
-    let (bytes, spec) = configuration(&bundle)?;
+    let (bytes, mut spec, mut warnings) = configuration(&bundle)?;
+    warnings.extend(capability::keep_grantable(&mut spec)?);
     let record = record(&creation, &bundle, &spec)?;
     let directory = runtimes.make(&creation.id)?;
     let mut draft = Draft { directory, record, spec, init: None, hooked: false };
@@ -82,7 +86,7 @@ fn make(runtimes: &Runtimes, creation: Creation<'_>, waits: bool) -> Result<Crea
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             let Draft { directory, record, .. } = draft;
             let started = Started { pid, pidfd, terminal, _watcher: None };
-            Ok(Created { directory, record, started })
+            Ok(Created { directory, record, started, warnings })
         }
         Err(error) => {
             draft.undo();
@@ -163,11 +167,13 @@ impl Draft {
                 Ok(Vec::new())
             }
             Point::Mounted => {
-                let state = self.record.state(Status::Creating, pid).to_string().into_bytes();
+                // "Created" is a container "after step 2", and these hooks are step 3 and 4 (runtime-spec 1.2, "State").
+                let state = self.record.state(Status::Created, pid).to_string().into_bytes();
                 self.hooked = true;
                 for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
                     let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
-                    hooks::run(kind, kind.of(self.spec.hooks().as_ref()), &state).map_err(failed)?;
+                    let hooks = kind.of(self.spec.hooks().as_ref());
+                    hooks::run(kind, hooks, &state, Inherited::Runtime).map_err(failed)?;
                 }
                 Ok(state)
             }
@@ -196,8 +202,7 @@ impl Draft {
         let gone = self.record.group.remove().is_ok();
         if self.hooked {
             let state = self.record.state(Status::Stopped, 0).to_string().into_bytes();
-            let kind = HookKind::Poststop;
-            let _ = hooks::run(kind, kind.of(self.spec.hooks().as_ref()), &state);
+            let _ = hooks::poststop(self.spec.hooks().as_ref(), &state);
         }
         if gone {
             let _ = self.directory.remove();
@@ -234,18 +239,18 @@ fn absolute(bundle: &Path) -> Result<PathBuf> {
 }
 
 /// The bundle's config.json, as it is and as it is understood.
-fn configuration(bundle: &Path) -> Result<(Vec<u8>, Spec)> {
+fn configuration(bundle: &Path) -> Result<(Vec<u8>, Spec, Vec<String>)> {
     let name = bundle.join("config.json");
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let file = Root::open_ambient(bundle)?.open("config.json", flags, Mode::empty());
     let bytes = directory::bounded(file?, &name.display().to_string())?;
-    let spec = directory::parse(&bytes)?;
+    let (spec, warnings) = directory::parse(&bytes)?;
     let version = spec.version();
     if version.split('.').next() != Some("1") {
         let why = format!("{version:?} is no version 1 of the specification");
         return Err(Error::Invalid { member: "ociVersion".into(), why });
     }
-    Ok((bytes, spec))
+    Ok((bytes, spec, warnings))
 }
 
 /// Whether a bundle's process is to have a terminal.
@@ -253,6 +258,6 @@ fn configuration(bundle: &Path) -> Result<(Vec<u8>, Spec)> {
 /// # Errors
 /// A bundle without a readable configuration.
 pub fn wants_terminal(bundle: &Path) -> Result<bool> {
-    let (_, spec) = configuration(&absolute(bundle)?)?;
+    let (_, spec, _) = configuration(&absolute(bundle)?)?;
     Ok(spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)))
 }

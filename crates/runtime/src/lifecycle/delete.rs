@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Error, Result};
-use crate::hooks::{self, HookKind};
+use crate::hooks;
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
 
@@ -17,12 +17,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// A container that was created and never started is killed, too, as runc does.
 ///
+/// Gives back the warnings of hooks that failed after its end: they change nothing more (runtime-spec 1.2, "Lifecycle", 13).
+///
 /// # Errors
 /// [`Error::State`] for a running one; a process or group that does not go.
-pub fn delete(directory: &Directory, force: bool) -> Result<()> {
+pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     let Some(record) = directory.record()? else {
         // Its maker was killed before it made anything else.
-        return directory.remove();
+        directory.remove()?;
+        return Ok(Vec::new());
     };
     let status = directory.status(&record)?;
     if !force && matches!(status, Status::Running | Status::Paused | Status::Creating) {
@@ -31,11 +34,9 @@ pub fn delete(directory: &Directory, force: bool) -> Result<()> {
     end(&record)?;
     record.group.remove()?;
     let state = record.state(Status::Stopped, 0).to_string();
-    let kind = HookKind::Poststop;
-    let hooked = hooks::run(kind, kind.of(record.hooks.as_ref()), state.as_bytes());
+    let failed = hooks::poststop(record.hooks.as_ref(), state.as_bytes());
     directory.remove()?;
-    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
-    hooked.map_err(failed)
+    Ok(failed.iter().map(|error| format!("run poststop hooks: {error}")).collect())
 }
 
 /// Kills what lives of it.

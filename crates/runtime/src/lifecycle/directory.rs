@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::{Call, Root};
 
+use crate::capability;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
 use crate::lifecycle::id::Id;
@@ -173,7 +174,9 @@ impl Directory {
     /// [`Error::Invalid`] where it makes no sense.
     pub fn config(&self) -> Result<Spec> {
         let bytes = self.read(CONFIG)?.ok_or(Error::Incomplete("copy of config.json"))?;
-        parse(&bytes)
+        let (mut spec, _) = parse(&bytes)?;
+        capability::keep_grantable(&mut spec)?;
+        Ok(spec)
     }
 
     pub(crate) fn set_config(&self, bytes: &[u8]) -> Result<()> {
@@ -272,7 +275,16 @@ pub(crate) fn bounded(file: OwnedFd, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a configuration.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Spec> {
-    serde_json::from_slice(bytes).map_err(|e| Error::Invalid { member: CONFIG.into(), why: e.to_string() })
+/// Reads a configuration, without the capabilities that nobody knows; they are told of in warnings.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let wrong = |e: serde_json::Error| Error::Invalid { member: CONFIG.into(), why: e.to_string() };
+    match serde_json::from_slice(bytes) {
+        Ok(spec) => Ok((spec, Vec::new())),
+        Err(error) => {
+            let mut value = serde_json::from_slice(bytes).map_err(wrong)?;
+            let Some(warning) = capability::drop_unknown(&mut value) else { return Err(wrong(error)) };
+            let spec = serde_json::from_value(value).map_err(wrong)?;
+            Ok((spec, vec![warning]))
+        }
+    }
 }

@@ -9,9 +9,11 @@ use sys::Call;
 use crate::channel::{Point, Said};
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
-use crate::hooks::{self, HookKind};
+use crate::hooks::{self, HookKind, Inherited};
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
+
+const SIGKILL: i32 = 9;
 
 /// Lets a created container's command run; returns once it has been executed and the poststart hooks have run.
 ///
@@ -61,8 +63,13 @@ pub(crate) fn after(record: &Record, pid: u32) -> Result<()> {
     let kind = HookKind::Poststart;
     let hooks = kind.of(record.hooks.as_ref());
     let state = record.state(Status::Running, pid).to_string();
-    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
-    hooks::run(kind, hooks, state.as_bytes()).map_err(failed)
+    hooks::run(kind, hooks, state.as_bytes(), Inherited::Runtime).map_err(|source| {
+        // "The runtime MUST generate an error, stop the container" (runtime-spec 1.3, "Lifecycle", 9).
+        if let Some(pidfd) = record.init.as_ref().and_then(|init| init.open()) {
+            let _ = sys::process::signal(&pidfd, SIGKILL);
+        }
+        Error::Step { step: format!("run {} hooks", kind.name()), source }
+    })
 }
 
 fn unborn(directory: &Directory) -> Error {

@@ -1,7 +1,7 @@
 //! `create`: a container that waits for `start`.
 
 use crate::verbs::bundle::{self, Bundle};
-use crate::verbs::{Global, Result};
+use crate::verbs::{Global, Result, log};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,7 @@ pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
     };
     let runtimes = global.runtimes()?;
     let created = runtime::lifecycle::create(&runtimes, bundle.creation(global, stdio))?;
+    log::warnings(global, &created.warnings);
     if let Err(error) = bundle.write_pid(created.started.pid) {
         // Nobody could find it.
         let _ = runtime::lifecycle::delete(&created.directory, true);

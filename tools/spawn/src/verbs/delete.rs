@@ -3,7 +3,7 @@
 use runtime::Error;
 use runtime::lifecycle::Id;
 
-use crate::verbs::{Global, Result};
+use crate::verbs::{Global, Result, log};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 pub(crate) fn delete(global: &Global, args: &Args) -> Result<u8> {
     match global.runtimes()?.find(&args.id) {
         Err(Error::NoContainer { .. }) if args.force => {}
-        found => runtime::lifecycle::delete(&found?, args.force)?,
+        found => log::warnings(global, &runtime::lifecycle::delete(&found?, args.force)?),
     }
     Ok(0)
 }

@@ -13,15 +13,28 @@ use crate::verbs::global::Format;
 /// Prints an error, and appends it to the log.
 pub(crate) fn failure(global: &Global, error: &runtime::Error) {
     let message = cli::escaped(&error.to_string());
-    let _ = writeln!(std::io::stderr(), "{TOOL}: {message}");
+    let _ = writeln!(std::io::stderr(), "{TOOL}: error: {message}");
     if let Some(hint) = error.hint() {
         let _ = writeln!(std::io::stderr(), "{TOOL}: {hint}");
     }
+    append(global, "error", &message);
+}
+
+/// Prints what went wrong without ending anything, and appends it to the log.
+pub(crate) fn warnings(global: &Global, warnings: &[String]) {
+    for warning in warnings {
+        let message = cli::escaped(warning);
+        let _ = writeln!(std::io::stderr(), "{TOOL}: warning: {message}");
+        append(global, "warning", &message);
+    }
+}
+
+fn append(global: &Global, level: &str, message: &str) {
     let Some(path) = &global.log else { return };
     let time = runtime::lifecycle::now();
     let line = match global.log_format {
-        Format::Json => json!({"level": "error", "msg": message, "time": time}).to_string(),
-        Format::Text => format!("time={time:?} level=error msg={message:?}"),
+        Format::Json => json!({"level": level, "msg": message, "time": time}).to_string(),
+        Format::Text => format!("time={time:?} level={level} msg={message:?}"),
     };
     let file = OpenOptions::new().append(true).create(true).open(path);
     if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {

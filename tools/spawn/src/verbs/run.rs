@@ -4,7 +4,7 @@ use runtime::lifecycle::{self, Created, Id};
 use runtime::{RawTerminal, Relay, Stdio, Supervisor};
 
 use crate::verbs::bundle::{self, Bundle};
-use crate::verbs::{Global, Result};
+use crate::verbs::{Global, Result, log};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -40,8 +40,9 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
         (None, None) => bundle::streams()?,
     };
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
-    let Created { directory, mut started, .. } =
+    let Created { directory, mut started, warnings, .. } =
         lifecycle::run(&runtimes, args.bundle.creation(global, stdio))?;
+    log::warnings(global, &warnings);
     if let Err(error) = args.bundle.write_pid(started.pid) {
         let _ = lifecycle::delete(&directory, true);
         return Err(error);
@@ -58,15 +59,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
     };
     let ended = supervisor.wait(&started, relay)?;
     if !args.keep {
-        remove(&runtimes, &args.bundle.id)?;
+        log::warnings(global, &remove(&runtimes, &args.bundle.id)?);
     }
     Ok(ended.code())
 }
 
 /// Removes it; somebody else may have done so.
-fn remove(runtimes: &lifecycle::Runtimes, id: &Id) -> Result<()> {
+fn remove(runtimes: &lifecycle::Runtimes, id: &Id) -> Result<Vec<String>> {
     match runtimes.find(id) {
-        Err(runtime::Error::NoContainer { .. }) => Ok(()),
+        Err(runtime::Error::NoContainer { .. }) => Ok(Vec::new()),
         found => lifecycle::delete(&found?, true),
     }
 }
