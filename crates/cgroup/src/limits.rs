@@ -39,7 +39,10 @@ impl Group {
             None => Err(Error::NoController {
                 resource: setting.resource.to_string(),
                 controller: setting.controller.to_string(),
-                why: "no version-1 hierarchy of this host has".into(),
+                why: match self.rootless {
+                    true => "this caller has no cgroup of".into(),
+                    false => "no version-1 hierarchy of this host has".into(),
+                },
             }),
         }
     }

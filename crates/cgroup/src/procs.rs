@@ -1,17 +1,15 @@
 //! The processes of a group: which there are, and moving one in.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use sys::Call;
 
 use crate::directory::{Directory, write_once};
 use crate::error::About;
 use crate::group::{Group, Place};
+use crate::tree::{Visit, walk};
 use crate::{Error, Result, controllers};
 
 /// The file that lists processes and takes one in.
@@ -76,26 +74,23 @@ pub(crate) fn enter(directory: &Directory, pid: Pid) -> Result<()> {
 
 /// The processes of the place's directory and all below it.
 pub(crate) fn below(place: &Place) -> Result<Vec<Pid>> {
-    match Directory::open(&place.mount, &place.path) {
-        Ok(directory) => tree(&directory, 0),
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        Err(error) => Err(error).about("opening a cgroup"),
-    }
+    let top = match Directory::open(&place.mount, &place.path) {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        top => top.about("opening a cgroup")?,
+    };
+    let mut all = All(Vec::new());
+    walk(top, &mut all)?;
+    Ok(all.0)
 }
 
-/// Deeper than any real hierarchy; the kernel's own bound is `cgroup.max.depth`.
-const DEPTH: usize = 200;
+/// Collects the processes of every directory.
+struct All(Vec<Pid>);
 
-fn tree(directory: &Directory, depth: usize) -> Result<Vec<Pid>> {
-    let mut found = listed(directory)?;
-    if depth < DEPTH {
-        for name in children(directory)? {
-            if let Some(child) = child(directory, &name)? {
-                found.extend(tree(&child, depth + 1)?);
-            }
-        }
+impl Visit for All {
+    fn enter(&mut self, directory: &Directory) -> Result<()> {
+        self.0.extend(listed(directory)?);
+        Ok(())
     }
-    Ok(found)
 }
 
 /// The processes of one directory; numbers of other pid namespaces read as 0 and are left out.
@@ -116,38 +111,4 @@ fn listed(directory: &Directory) -> Result<Vec<Pid>> {
     };
     let numbers: Result<Vec<i32>> = text.lines().map(number).collect();
     Ok(numbers?.into_iter().filter_map(Pid::from_raw).collect())
-}
-
-/// The names of the directories right below this one.
-pub(crate) fn children(directory: &Directory) -> Result<Vec<OsString>> {
-    let what = "listing the cgroups below a cgroup";
-    let shown = || format!("{:?}", directory.path());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = match openat(directory, ".", flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        answer => answer.call("openat", shown).about(what)?,
-    };
-    let mut found = Vec::new();
-    for entry in Dir::read_from(&opened).call("fdopendir", shown).about(what)? {
-        let entry = match entry {
-            Err(Errno::NOENT) => break,
-            entry => entry.call("getdents64", shown).about(what)?,
-        };
-        let name = entry.file_name().to_bytes();
-        if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
-            found.push(OsStr::from_bytes(name).to_os_string());
-        }
-    }
-    Ok(found)
-}
-
-/// The directory of this name below `directory`; `None` where it is gone.
-pub(crate) fn child(directory: &Directory, name: &OsStr) -> Result<Option<Directory>> {
-    let path = directory.path().join(name);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(directory, name, flags, Mode::empty()) {
-        Ok(fd) => Ok(Some(Directory::new(fd, path))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno).call("openat", || format!("{path:?}")).about("opening a cgroup"),
-    }
 }

@@ -1,7 +1,7 @@
 //! Removing a group: the directories below it first, as `rmdir(2)` takes empty ones only.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, unlinkat};
@@ -12,7 +12,7 @@ use crate::Result;
 use crate::directory::Directory;
 use crate::error::About;
 use crate::group::{Group, Place};
-use crate::procs::{child, children};
+use crate::tree::{Visit, walk};
 
 /// A process that has just ended keeps its group busy until it is reaped: waits of 1, 2, 4 ... ms, one second in all.
 const BUSY_TRIES: u32 = 10;
@@ -50,7 +50,7 @@ fn remove_place(place: &Place) -> Result<()> {
         Err(error) if error.is_not_found() => return Ok(()),
         found => found.about(what)?,
     };
-    remove_below(&directory)?;
+    walk(directory, &mut Removal)?;
     remove_busy(parent.dir.as_fd(), &parent.name)
         .call("rmdir", || format!("{:?}", place.directory()))
         .about(what)
@@ -60,20 +60,17 @@ fn remove_one(parent: &Parent) -> std::result::Result<(), Errno> {
     unlinkat(&parent.dir, &parent.name, AtFlags::REMOVEDIR)
 }
 
-fn remove_below(directory: &Directory) -> Result<()> {
-    for name in children(directory)? {
-        if let Some(child) = child(directory, &name)? {
-            remove_below(&child)?;
-        }
-        remove_busy(directory.as_fd(), &name)
-            .call("rmdir", || format!("{:?}", directory.path().join(&name)))
-            .about("removing a cgroup")?;
+/// Removes each directory when those below it are gone.
+struct Removal;
+
+impl Visit for Removal {
+    fn leave(&mut self, parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        remove_busy(parent, name).call("rmdir", || format!("{name:?}")).about("removing a cgroup")
     }
-    Ok(())
 }
 
 /// Removes an empty directory, waiting a while for its last processes to be gone.
-fn remove_busy(parent: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> std::result::Result<(), Errno> {
+fn remove_busy(parent: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<(), Errno> {
     for attempt in 0..=BUSY_TRIES {
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),

@@ -76,3 +76,28 @@ fn what_the_kernel_lacks_is_an_error_that_names_it() {
         assert!(error.contains(name), "{json}: {error}");
     }
 }
+
+#[test]
+fn groups_nested_deeper_than_files_may_be_open_are_removed() {
+    needs!(Root);
+    let made = made("{}");
+    let mut path = PathBuf::new();
+    for place in made.group.places().iter().filter(|place| place.controllers.iter().all(|one| one == "pids"))
+    {
+        path = place.directory();
+        let mut at =
+            rustix::fs::open(&path, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).expect("open");
+        for _ in 0..1100 {
+            rustix::fs::mkdirat(&at, "deeper", rustix::fs::Mode::RWXU).expect("mkdir");
+            at = rustix::fs::openat(&at, "deeper", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
+                .expect("open");
+        }
+    }
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let few = rustix::process::Rlimit { current: Some(256), ..before };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, few).expect("a limit");
+    assert!(made.group.processes(true).expect("a walk").is_empty());
+    made.group.remove().expect("removed");
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, before).expect("the limit of before");
+    assert!(!path.exists());
+}

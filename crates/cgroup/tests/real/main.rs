@@ -6,6 +6,7 @@
 mod groups;
 mod limits;
 mod processes;
+mod rootless;
 mod version2;
 
 use std::io::Write;
