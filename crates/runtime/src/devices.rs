@@ -16,15 +16,17 @@ use crate::step::DeviceNode;
 pub(crate) const DEFAULT: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// The links that every container has ("Dev symbolic links"), and docker's `core`: name and target.
+/// The links that every container has ("Dev symbolic links"): name and target.
 const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 ];
+
+/// Docker's further link, on kernels that have its target.
+const CORE: (&str, &str) = ("core", "/proc/kcore");
 
 /// Makes one node and checks that it is what was asked for.
 pub(crate) fn make(root: &Root, node: &DeviceNode) -> Result<()> {
@@ -62,7 +64,8 @@ pub(crate) fn seal(root: &Root, nodes: &[PathBuf]) -> Result<()> {
 /// Makes the customary links; the container's /dev is new, so nothing stands in their place.
 pub(crate) fn links(root: &Root) -> Result<()> {
     let dev = root.open_dir("dev")?;
-    for (name, target) in LINKS {
+    let core = rustix::fs::access(CORE.1, rustix::fs::Access::EXISTS).is_ok().then_some(&CORE);
+    for (name, target) in LINKS.iter().chain(core) {
         match rustix::fs::symlinkat(*target, &dev, *name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::new("symlinkat", format!("\"/dev/{name}\""), errno)),

@@ -81,9 +81,14 @@ impl Global {
     }
 }
 
+/// The user's own place for who is not the host's root. Root of a user namespace may be either, an engine's user with its own
+/// ids mapped or root of a container with another's: `$USER` tells, as with runc.
 fn default_root() -> PathBuf {
+    let is_root = rustix::process::geteuid().is_root();
+    let is_hosts =
+        is_root && (!cgroup::is_rootless() || std::env::var_os("USER").is_some_and(|user| user == "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(own) if !own.is_empty() && !rustix::process::geteuid().is_root() => PathBuf::from(own).join(OWN),
+        Some(own) if !own.is_empty() && !is_hosts => PathBuf::from(own).join(OWN),
         _ => PathBuf::from(ROOT),
     }
 }
