@@ -1,12 +1,8 @@
 //! `create` and `run`: from a bundle to a container, or to nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use sys::Root;
 use sys::process::Cloned;
 
 use crate::capability;
@@ -15,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::filter::Supervisor;
 use crate::hooks::{self, HookKind, Inherited};
 use crate::lifecycle::birthday;
-use crate::lifecycle::directory::{self, Directory, Runtimes};
+use crate::lifecycle::bundle::Bundle;
+use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::record::{Process, Record, Status};
 use crate::newborn::{Newborn, Place};
@@ -25,11 +22,11 @@ use crate::request::{Manner, Request, RootSource, Stdio, Tie};
 
 /// What a container is made of.
 #[derive(Debug)]
-pub struct Creation<'a> {
+pub struct Creation {
     /// Its id.
     pub id: Id,
-    /// Its bundle, as the caller names it.
-    pub bundle: &'a Path,
+    /// Its bundle.
+    pub bundle: Bundle,
     /// Its standard streams or terminal.
     pub stdio: Stdio,
     /// What the caller asked for beside the configuration.
@@ -57,7 +54,7 @@ pub struct Created {
 ///
 /// # Errors
 /// The step that failed; nothing of the container is left then.
-pub fn create(runtimes: &Runtimes, creation: Creation<'_>) -> Result<Created> {
+pub fn create(runtimes: &Runtimes, creation: Creation) -> Result<Created> {
     make(runtimes, creation, true)
 }
 
@@ -65,22 +62,28 @@ pub fn create(runtimes: &Runtimes, creation: Creation<'_>) -> Result<Created> {
 ///
 /// # Errors
 /// As [`create`].
-pub fn run(runtimes: &Runtimes, creation: Creation<'_>) -> Result<Created> {
+pub fn run(runtimes: &Runtimes, creation: Creation) -> Result<Created> {
     make(runtimes, creation, false)
 }
 
-fn make(runtimes: &Runtimes, creation: Creation<'_>, waits: bool) -> Result<Created> {
+fn make(runtimes: &Runtimes, creation: Creation, waits: bool) -> Result<Created> {
     debug_assert!(
         sys::process::is_single_threaded(),
         "the setup runs in a copy of a process with one thread"
     );
-    let bundle = absolute(creation.bundle)?;
-    let (bytes, mut spec, mut warnings) = configuration(&bundle)?;
-    warnings.extend(capability::keep_grantable(&mut spec)?);
-    let record = record(&creation, &bundle, &spec)?;
+    let mut creation = creation;
+    let mut warnings = std::mem::take(&mut creation.bundle.warnings);
+    warnings.extend(capability::keep_grantable(&mut creation.bundle.spec)?);
+    let record = record(&creation)?;
     let directory = runtimes.make(&creation.id)?;
-    let mut draft = Draft { directory, record, spec, init: None, hooked: false };
-    match draft.build(creation, &bytes, waits) {
+    let mut draft = Draft {
+        directory,
+        record,
+        supervisor: Supervisor::of(&creation.bundle.spec),
+        init: None,
+        hooked: false,
+    };
+    match draft.build(creation, waits) {
         Ok((cloned, terminal)) => {
             let Cloned { pid, pidfd } = cloned;
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
@@ -99,23 +102,19 @@ fn make(runtimes: &Runtimes, creation: Creation<'_>, waits: bool) -> Result<Crea
 struct Draft {
     directory: Directory,
     record: Record,
-    spec: Spec,
+    /// Who answers for its filter's notifications.
+    supervisor: Option<Supervisor>,
     init: Option<Newborn>,
     /// Hooks of the host have run, so the last ones are due, too.
     hooked: bool,
 }
 
 impl Draft {
-    fn build(
-        &mut self,
-        creation: Creation<'_>,
-        config: &[u8],
-        waits: bool,
-    ) -> Result<(Cloned, Option<OwnedFd>)> {
-        self.directory.set_config(config)?;
+    fn build(&mut self, creation: Creation, waits: bool) -> Result<(Cloned, Option<OwnedFd>)> {
+        self.directory.set_config(&creation.bundle.bytes)?;
         // The groups' names first: whoever finds this record after a crash can remove them.
         self.directory.set_record(&self.record)?;
-        let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        let resources = creation.bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
         self.record.group.make(&resources.unwrap_or_default())?;
         let birthplace = self.record.group.birthplace()?;
         let listener = if waits { Some(self.directory.listen()?) } else { None };
@@ -131,9 +130,9 @@ impl Draft {
         init.release()
     }
 
-    fn request(&self, creation: Creation<'_>) -> Request {
+    fn request(&self, creation: Creation) -> Request {
         Request {
-            spec: self.spec.clone(),
+            spec: creation.bundle.spec,
             bundle: self.record.bundle.clone(),
             root: RootSource::Mounted(self.record.rootfs.clone()),
             stdio: creation.stdio,
@@ -172,7 +171,7 @@ impl Draft {
                 self.hooked = true;
                 for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
                     let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
-                    let hooks = kind.of(self.spec.hooks().as_ref());
+                    let hooks = kind.of(self.record.hooks.as_ref());
                     hooks::run(kind, hooks, &state, Inherited::Runtime).map_err(failed)?;
                 }
                 Ok(state)
@@ -187,7 +186,7 @@ impl Draft {
                 Ok(self.record.state(Status::Created, pid).to_string().into_bytes())
             }
             Point::Listening(number) => {
-                if let Some(supervisor) = Supervisor::of(&self.spec) {
+                if let Some(supervisor) = &self.supervisor {
                     let state = self.record.state(Status::Created, pid);
                     supervisor.take(init, number, pid, state)?;
                 }
@@ -202,7 +201,7 @@ impl Draft {
         let gone = self.record.group.remove().is_ok();
         if self.hooked {
             let state = self.record.state(Status::Stopped, 0).to_string().into_bytes();
-            let _ = hooks::poststop(self.spec.hooks().as_ref(), &state);
+            let _ = hooks::poststop(self.record.hooks.as_ref(), &state);
         }
         if gone {
             let _ = self.directory.remove();
@@ -210,7 +209,8 @@ impl Draft {
     }
 }
 
-fn record(creation: &Creation<'_>, bundle: &Path, spec: &Spec) -> Result<Record> {
+fn record(creation: &Creation) -> Result<Record> {
+    let Bundle { path: bundle, spec, .. } = &creation.bundle;
     let root = spec.root().as_ref().ok_or(Error::Incomplete("root"))?;
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let request = cgroup::Request {
@@ -221,7 +221,7 @@ fn record(creation: &Creation<'_>, bundle: &Path, spec: &Spec) -> Result<Record>
     };
     Ok(Record {
         id: creation.id.to_string(),
-        bundle: bundle.into(),
+        bundle: bundle.clone(),
         rootfs: bundle.join(root.path()),
         created: birthday::now(),
         owner: rustix::process::geteuid().as_raw(),
@@ -230,34 +230,4 @@ fn record(creation: &Creation<'_>, bundle: &Path, spec: &Spec) -> Result<Record>
         group: cgroup::Group::plan(&request)?,
         init: None,
     })
-}
-
-fn absolute(bundle: &Path) -> Result<PathBuf> {
-    let failed = |source| Error::File { path: bundle.into(), source };
-    #[allow(clippy::disallowed_methods, reason = "a directory of the host, as the caller names it")]
-    std::fs::canonicalize(bundle).map_err(failed)
-}
-
-/// The bundle's config.json, as it is and as it is understood.
-fn configuration(bundle: &Path) -> Result<(Vec<u8>, Spec, Vec<String>)> {
-    let name = bundle.join("config.json");
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let file = Root::open_ambient(bundle)?.open("config.json", flags, Mode::empty());
-    let bytes = directory::bounded(file?, &name.display().to_string())?;
-    let (spec, warnings) = directory::parse(&bytes)?;
-    let version = spec.version();
-    if version.split('.').next() != Some("1") {
-        let why = format!("{version:?} is no version 1 of the specification");
-        return Err(Error::Invalid { member: "ociVersion".into(), why });
-    }
-    Ok((bytes, spec, warnings))
-}
-
-/// Whether a bundle's process is to have a terminal.
-///
-/// # Errors
-/// A bundle without a readable configuration.
-pub fn wants_terminal(bundle: &Path) -> Result<bool> {
-    let (_, spec, _) = configuration(&absolute(bundle)?)?;
-    Ok(spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)))
 }

@@ -26,6 +26,8 @@ const CONFIG: &str = "config.json";
 const SOCKET: &str = "start.sock";
 /// No document of ours or of a bundle is longer.
 const DOCUMENT_BYTES: u64 = 16 << 20;
+/// Most documents fit, so that they are read at once.
+const USUAL_BYTES: usize = 32 << 10;
 /// Starts and looks that may wait for init at once.
 const BACKLOG: i32 = 64;
 
@@ -266,7 +268,7 @@ fn socket(flags: SocketFlags) -> Result<OwnedFd> {
 
 /// Reads a document that may not be endless.
 pub(crate) fn bounded(file: OwnedFd, name: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     File::from(file).take(DOCUMENT_BYTES + 1).read_to_end(&mut bytes).call("read", || name.into())?;
     if bytes.len() as u64 > DOCUMENT_BYTES {
         let why = format!("more than {DOCUMENT_BYTES} bytes");

@@ -10,6 +10,7 @@
 //! Deliberately not here: the command line, and containers of the store.
 
 mod birthday;
+mod bundle;
 mod create;
 mod delete;
 mod directory;
@@ -19,7 +20,8 @@ mod signal;
 mod start;
 
 pub use birthday::now;
-pub use create::{Created, Creation, create, run, wants_terminal};
+pub use bundle::Bundle;
+pub use create::{Created, Creation, create, run};
 pub use delete::delete;
 pub use directory::{Directory, Runtimes};
 pub use id::Id;

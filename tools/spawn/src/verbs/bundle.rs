@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use runtime::lifecycle::{Creation, Id};
+use runtime::lifecycle::{self, Creation, Id};
 use runtime::{Error, Manner, Stdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::Call;
@@ -44,10 +44,10 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// What is to be made, with these streams.
-    pub(crate) fn creation(&self, global: &Global, stdio: Stdio) -> Creation<'_> {
+    pub(crate) fn creation(&self, global: &Global, bundle: lifecycle::Bundle, stdio: Stdio) -> Creation {
         Creation {
             id: self.id.clone(),
-            bundle: &self.bundle,
+            bundle,
             stdio,
             manner: Manner {
                 preserved: self.preserve_fds,

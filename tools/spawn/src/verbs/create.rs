@@ -1,5 +1,7 @@
 //! `create`: a container that waits for `start`.
 
+use runtime::lifecycle;
+
 use crate::verbs::bundle::{self, Bundle};
 use crate::verbs::{Global, Result, log};
 
@@ -13,16 +15,17 @@ pub(crate) struct Args {
 /// Makes it and leaves it waiting.
 pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
     let bundle = args.bundle;
+    let opened = lifecycle::Bundle::open(&bundle.bundle)?;
     let stdio = match &bundle.console_socket {
         Some(path) => bundle::console(path)?,
         None => bundle::streams()?,
     };
     let runtimes = global.runtimes()?;
-    let created = runtime::lifecycle::create(&runtimes, bundle.creation(global, stdio))?;
+    let created = lifecycle::create(&runtimes, bundle.creation(global, opened, stdio))?;
     log::warnings(global, &created.warnings);
     if let Err(error) = bundle.write_pid(created.started.pid) {
         // Nobody could find it.
-        let _ = runtime::lifecycle::delete(&created.directory, true);
+        let _ = lifecycle::delete(&created.directory, true);
         return Err(error);
     }
     Ok(0)

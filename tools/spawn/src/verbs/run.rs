@@ -3,7 +3,8 @@
 use runtime::lifecycle::{self, Created, Id};
 use runtime::{RawTerminal, Relay, Stdio, Supervisor};
 
-use crate::verbs::bundle::{self, Bundle};
+use crate::verbs::bundle as given;
+use crate::verbs::bundle::Bundle;
 use crate::verbs::{Global, Result, log};
 
 /// Its arguments.
@@ -28,20 +29,21 @@ pub(crate) struct Args {
 /// Runs it; the status is the container's own, or 0 with `--detach`.
 pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
     let runtimes = global.runtimes()?;
+    let bundle = lifecycle::Bundle::open(&args.bundle.bundle)?;
     let keyboard = match &args.bundle.console_socket {
-        None if !args.detach && lifecycle::wants_terminal(&args.bundle.bundle)? => Some(RawTerminal::open()?),
+        None if !args.detach && bundle.wants_terminal() => Some(RawTerminal::open()?),
         _ => None,
     };
     let stdio = match (&args.bundle.console_socket, &keyboard) {
-        (Some(path), _) => bundle::console(path)?,
+        (Some(path), _) => given::console(path)?,
         (None, Some(keyboard)) => {
             Stdio::Terminal { size: runtime::window_size(std::os::fd::AsFd::as_fd(keyboard)) }
         }
-        (None, None) => bundle::streams()?,
+        (None, None) => given::streams()?,
     };
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
     let Created { directory, mut started, warnings, .. } =
-        lifecycle::run(&runtimes, args.bundle.creation(global, stdio))?;
+        lifecycle::run(&runtimes, args.bundle.creation(global, bundle, stdio))?;
     log::warnings(global, &warnings);
     if let Err(error) = args.bundle.write_pid(started.pid) {
         let _ = lifecycle::delete(&directory, true);
@@ -52,7 +54,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
     let Some(supervisor) = &mut supervisor else { return Ok(0) };
     let relay = match (started.terminal.take(), keyboard) {
         (Some(master), Some(keyboard)) => {
-            let output = bundle::copy(std::io::stdout())?;
+            let output = given::copy(std::io::stdout())?;
             Some(Relay::new(RawTerminal::new(keyboard)?, output, master))
         }
         _ => None,
