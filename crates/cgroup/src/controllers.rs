@@ -10,7 +10,7 @@ use sys::Root;
 use crate::directory::Directory;
 use crate::error::About;
 use crate::group::Place;
-use crate::{Error, Result};
+use crate::{Error, Result, v2};
 
 /// What each directory may give to those below it.
 const CONTROL: &str = "cgroup.subtree_control";
@@ -66,7 +66,7 @@ fn give(directory: &Directory, names: &[String], resources: &LinuxResources) -> 
         }
         return Ok(());
     }
-    let settings = crate::v2::settings(resources)?;
+    let settings = v2::settings(resources, &v2::Now::default())?;
     let needed = |name: &&String| settings.iter().any(|one| one.controller == **name);
     let needed: Vec<&String> = names.iter().filter(needed).collect();
     if needed.iter().any(|name| DOMAIN.contains(&name.as_str())) {
@@ -90,7 +90,7 @@ fn check_kind(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     if kind == "domain" {
         return Ok(());
     }
-    let settings = crate::v2::settings(resources)?;
+    let settings = v2::settings(resources, &v2::Now::default())?;
     if settings.iter().any(|one| DOMAIN.contains(&one.controller.as_ref())) {
         return Err(Error::Kind {
             path: directory.path().into(),

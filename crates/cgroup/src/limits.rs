@@ -21,7 +21,7 @@ impl Group {
     pub(crate) fn limit(&self, resources: &LinuxResources, new: bool) -> Result<()> {
         let settings = match self.version {
             Version::Legacy => v1::settings(resources, new)?,
-            Version::Unified => v2::settings(resources)?,
+            Version::Unified => v2::settings(resources, &self.now(resources, new)?)?,
         };
         if let (Some(first), true) = (settings.first(), self.is_none()) {
             return Err(Error::NoGroup { what: format!("linux.resources.{}", first.resource) });
@@ -31,6 +31,13 @@ impl Group {
         }
         write_all(&settings, |setting| self.directory_of(setting))?;
         self.devices(resources, new)
+    }
+
+    fn now(&self, resources: &LinuxResources, new: bool) -> Result<v2::Now> {
+        match self.places.first() {
+            Some(place) if !new => v2::Now::read(place.open()?, resources),
+            _ => Ok(v2::Now::default()),
+        }
     }
 
     fn directory_of(&self, setting: &Setting) -> Result<&Directory> {

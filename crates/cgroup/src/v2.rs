@@ -5,28 +5,55 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use crate::convert::{io_weight, swap_only, weight};
+use crate::directory::Directory;
+use crate::error::About;
 use crate::limits::inexpressible;
 use crate::setting::{Missing, Setting};
 use crate::shared::{self, some};
 use crate::{Error, Result};
 
-/// What `cpu.max` means by a period where none is given (cgroup-v2.rst).
-const PERIOD_US: u64 = 100_000;
+/// What a group has already, of what one file holds two of or what a conversion needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// The first word of `cpu.max`.
+    pub(crate) quota: Option<String>,
+    /// `memory.max`; -1 is no limit.
+    pub(crate) limit: Option<i64>,
+}
+
+impl Now {
+    /// Reads what an update of these resources leaves as it is and yet must know.
+    pub(crate) fn read(directory: &Directory, resources: &LinuxResources) -> Result<Self> {
+        let what = "reading what a cgroup has now";
+        let mut now = Self::default();
+        let cpu = resources.cpu().as_ref();
+        if cpu.is_some_and(|cpu| some(cpu.period()).is_some() && some(cpu.quota()).is_none()) {
+            let text = directory.read("cpu.max").about(what)?;
+            now.quota = text.split_whitespace().next().map(String::from);
+        }
+        let memory = resources.memory().as_ref();
+        if memory.is_some_and(|memory| some(memory.swap()).is_some() && some(memory.limit()).is_none()) {
+            let text = directory.read("memory.max").about(what)?;
+            now.limit = if text.trim() == "max" { Some(-1) } else { text.trim().parse().ok() };
+        }
+        Ok(now)
+    }
+}
 
 /// What is written for these resources, in order.
-pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
+pub(crate) fn settings(resources: &LinuxResources, now: &Now) -> Result<Vec<Setting>> {
     let mut list = Vec::new();
     if let Some(pids) = resources.pids() {
         list.push(shared::pids(pids));
     }
     if let Some(memory) = resources.memory() {
-        memory_settings(memory, &mut list)?;
+        memory_settings(memory, now, &mut list)?;
     }
     if let Some(io) = resources.block_io() {
         io_settings(io, &mut list)?;
     }
     if let Some(cpu) = resources.cpu() {
-        cpu_settings(cpu, &mut list)?;
+        cpu_settings(cpu, now, &mut list)?;
         shared::cpuset(cpu, &mut list);
     }
     for limit in resources.hugepage_limits().iter().flatten() {
@@ -45,7 +72,7 @@ pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     Ok(list)
 }
 
-fn cpu_settings(cpu: &LinuxCpu, list: &mut Vec<Setting>) -> Result<()> {
+fn cpu_settings(cpu: &LinuxCpu, now: &Now, list: &mut Vec<Setting>) -> Result<()> {
     if some(cpu.realtime_period()).is_some() {
         return Err(inexpressible("cpu.realtimePeriod", "v2"));
     }
@@ -62,20 +89,23 @@ fn cpu_settings(cpu: &LinuxCpu, list: &mut Vec<Setting>) -> Result<()> {
     if let Some(burst) = cpu.burst() {
         list.push(Setting::new("cpu.burst", "cpu.max.burst", burst).knot(knot));
     }
-    let (quota, period) = (some(cpu.quota()), some(cpu.period()));
-    if quota.is_some() || period.is_some() {
-        let resource = if quota.is_some() { "cpu.quota" } else { "cpu.period" };
-        let quota = match quota {
-            Some(quota @ 1..) => quota.to_string(),
-            _ => "max".into(),
-        };
-        let value = format!("{quota} {}", period.unwrap_or(PERIOD_US));
-        list.push(Setting::new(resource, "cpu.max", value).knot(knot));
+    let quota = some(cpu.quota()).map(|quota| if quota < 0 { "max".into() } else { quota.to_string() });
+    match (quota, some(cpu.period())) {
+        // the kernel keeps the period that there is
+        (Some(quota), None) => list.push(Setting::new("cpu.quota", "cpu.max", quota).knot(knot)),
+        (Some(quota), Some(period)) => {
+            list.push(Setting::new("cpu.quota", "cpu.max", format!("{quota} {period}")).knot(knot));
+        }
+        (None, Some(period)) => {
+            let quota = now.quota.as_deref().unwrap_or("max");
+            list.push(Setting::new("cpu.period", "cpu.max", format!("{quota} {period}")).knot(knot));
+        }
+        (None, None) => {}
     }
     Ok(())
 }
 
-fn memory_settings(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<()> {
+fn memory_settings(memory: &LinuxMemory, now: &Now, list: &mut Vec<Setting>) -> Result<()> {
     if some(memory.kernel_tcp()).is_some_and(|limit| limit > 0) {
         return Err(inexpressible("memory.kernelTCP", "v2"));
     }
@@ -93,7 +123,7 @@ fn memory_settings(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<()> 
         value => value.to_string(),
     };
     let (limit, swap) = (some(memory.limit()), some(memory.swap()));
-    if let Some(swap) = swap_only(swap, limit)? {
+    if let Some(swap) = swap_only(swap, limit.or(now.limit))? {
         let missing = match swap {
             -1 => Missing::Fine,
             0 => Missing::FineWithoutSwap,
@@ -165,7 +195,7 @@ mod tests {
     use crate::setting::tests::shown;
 
     fn written(json: &str) -> Vec<String> {
-        shown(&settings(&serde_json::from_str(json).expect("resources")).expect("settings"))
+        shown(&settings(&serde_json::from_str(json).expect("resources"), &Now::default()).expect("settings"))
     }
 
     #[test]
@@ -214,8 +244,19 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(written(r#"{"memory":{"limit":-1}}"#), ["memory.swap.max=max", "memory.max=max"]);
-        assert_eq!(written(r#"{"cpu":{"quota":-1}}"#), ["cpu.max=max 100000"]);
+        assert_eq!(written(r#"{"cpu":{"quota":-1}}"#), ["cpu.max=max"]);
         assert_eq!(written(r#"{"cpu":{"period":5000}}"#), ["cpu.max=max 5000"]);
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_does_not_name() {
+        let now = Now { quota: Some("700".into()), limit: Some(100) };
+        let of = |json: &str| {
+            shown(&settings(&serde_json::from_str(json).expect("resources"), &now).expect("settings"))
+        };
+        assert_eq!(of(r#"{"cpu":{"period":5000}}"#), ["cpu.max=700 5000"]);
+        assert_eq!(of(r#"{"cpu":{"quota":800}}"#), ["cpu.max=800"]);
+        assert_eq!(of(r#"{"memory":{"swap":150}}"#), ["memory.swap.max=50"]);
     }
 
     #[test]
@@ -234,7 +275,8 @@ mod tests {
             (r#"{"unified":{"../memory.max":"1"}}"#, "unified"),
             (r#"{"unified":{"memory":"1"}}"#, "unified"),
         ] {
-            let error = settings(&serde_json::from_str(json).expect("resources")).expect_err(json);
+            let error =
+                settings(&serde_json::from_str(json).expect("resources"), &Now::default()).expect_err(json);
             assert!(error.to_string().contains(resource), "{json}: {error}");
         }
     }

@@ -31,6 +31,9 @@ fn memory_limits_are_raised_and_lowered_together_and_taken_away() {
         let swap = if made.v1() { limit * 2 } else { limit };
         assert_eq!(made.read("memory.memsw.limit_in_bytes", "memory.swap.max"), swap.to_string());
     }
+    made.update(&format!(r#"{{"memory":{{"swap":{}}}}}"#, 192 * MIB)).expect("swap alone");
+    let swap = if made.v1() { 192 * MIB } else { 64 * MIB };
+    assert_eq!(made.read("memory.memsw.limit_in_bytes", "memory.swap.max"), swap.to_string());
     made.update(r#"{"memory":{"limit":-1}}"#).expect("taken away");
     let most = if made.v1() { "9223372036854771712" } else { "max" };
     assert_eq!(made.read("memory.limit_in_bytes", "memory.max"), most);
@@ -44,8 +47,12 @@ fn bandwidth_is_changed_where_old_and_new_values_exclude_each_other() {
     made.update(r#"{"cpu":{"quota":900000,"period":900000,"burst":900000}}"#).expect("raised");
     made.update(r#"{"cpu":{"quota":5000,"period":5000,"burst":0}}"#).expect("lowered");
     assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "5000" } else { "5000 5000" });
+    made.update(r#"{"cpu":{"period":8000}}"#).expect("the period alone");
+    assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "5000" } else { "5000 8000" });
+    made.update(r#"{"cpu":{"quota":4000}}"#).expect("the quota alone");
+    assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "4000" } else { "4000 8000" });
     made.update(r#"{"cpu":{"quota":-1}}"#).expect("taken away");
-    assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "-1" } else { "max 100000" });
+    assert_eq!(made.read("cpu.cfs_quota_us", "cpu.max"), if made.v1() { "-1" } else { "max 8000" });
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod birthday;
 mod bundle;
+mod control;
 mod create;
 mod delete;
 mod directory;
@@ -21,6 +22,7 @@ mod start;
 
 pub use birthday::now;
 pub use bundle::Bundle;
+pub use control::{pause, processes, resume, stats, update, watch};
 pub use create::{Created, Creation, create, run};
 pub use delete::delete;
 pub use directory::{Directory, Runtimes};
