@@ -1,5 +1,6 @@
 //! The child between its birth and its command: runs the steps in order.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::SocketFlags;
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::{DumpableBehavior, Signal, Uid};
 use sys::mount::{Change, Extent};
 use sys::{Call, Error, Result, Root};
 
@@ -16,10 +17,10 @@ use crate::channel::Channel;
 use crate::error::EXIT_TOOL;
 use crate::report::Report;
 use crate::step::{Action, Command, Rights, Source, Step};
-use crate::{devices, exec, filter, hooks, identity, masks, mounts, terminal};
+use crate::{devices, exec, filter, hooks, identity, masks, mounts, terminal, users};
 
 /// The first descriptor number beyond the standard streams.
-const FIRST: RawFd = 3;
+pub(crate) const FIRST: RawFd = 3;
 
 /// What the child holds while it sets itself up.
 pub(crate) struct Child<'a> {
@@ -136,6 +137,7 @@ impl<'a> Child<'a> {
     /// Closes every descriptor but the standard ones, the preserved ones, and the channel, which exec closes.
     fn last_descriptors(&mut self) -> Result<()> {
         let number = FIRST + self.preserved;
+        (FIRST..number).try_for_each(sys::process::keep_at_exec)?;
         self.channel.move_to(number)?;
         sys::process::close_range(number.unsigned_abs() + 1, u32::MAX, sys::process::Range::Close)
     }
@@ -161,6 +163,18 @@ impl<'a> Child<'a> {
                 .call("unshare", || format!("{flags:?}")),
             Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
                 .call("setns", || format!("{kind:?}")),
+            Action::JoinProcess(process, kinds) => {
+                rustix::thread::move_into_thread_name_spaces(process.as_fd(), kinds)
+                    .call("setns", || format!("{kinds:?}"))
+            }
+            Action::RootOfUsers => identity::become_root(),
+            Action::Inside => {
+                self.root = Some(Root::open_ambient("/")?);
+                Ok(())
+            }
+            Action::Affinity(set) => rustix::thread::sched_setaffinity(None, &set)
+                .call("sched_setaffinity", || format!("{} processors", set.count())),
+            Action::Home(uid) => self.add_home(uid),
             Action::Propagation(flags) => propagation(flags),
             Action::Root(source, devices) => {
                 self.root = Some(mounts::root(source, devices)?);
@@ -204,7 +218,11 @@ impl<'a> Child<'a> {
             Action::Cwd(path) => enter(self.root()?, &path),
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
-            Action::Identity(identity) => identity::become_user(&identity),
+            Action::Identity(identity) => {
+                identity::become_user(&identity)?;
+                // The kernel has set that anew, to what the host says of set-user-id programs (fs.suid_dumpable).
+                hide()
+            }
             Action::Capabilities(rights) => identity::capabilities(&rights),
             Action::Filter(program) => {
                 filter::raise_privilege()?;
@@ -236,6 +254,15 @@ impl<'a> Child<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// An account's home, or `/` where the container's files name none that can be used.
+    fn add_home(&mut self, uid: Uid) -> Result<()> {
+        if !self.command.env.iter().any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
+            let home = users::home(self.root()?, uid.as_raw()).unwrap_or_else(|| "/".into());
+            self.command.env.extend(CString::new(format!("HOME={home}")));
+        }
+        Ok(())
     }
 
     fn root(&self) -> Result<&Root> {
@@ -301,7 +328,11 @@ fn session(keyring: bool) -> Result<()> {
         // The caller's keys are not the container's.
         sys::process::new_session_keyring()?;
     }
-    // While the host's directories are open here, no process of a joined namespace may look into this one.
+    hide()
+}
+
+/// While the host's files are open here, no process of a joined namespace may look into this one (CVE-2016-9962).
+pub(crate) fn hide() -> Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .call("prctl", || "PR_SET_DUMPABLE, 0".into())
 }

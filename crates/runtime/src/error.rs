@@ -97,6 +97,12 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// The container cannot be given processes.
+    #[error("cannot exec in a container {why}")]
+    Exec {
+        /// How it stands.
+        why: &'static str,
+    },
     /// The state root is another user's.
     #[error("{path:?} belongs to user {owner}")]
     Foreign {
@@ -131,7 +137,7 @@ impl Error {
         }
     }
 
-    fn errno(&self) -> Option<Errno> {
+    pub(crate) fn errno(&self) -> Option<Errno> {
         match self {
             Self::Sys(source) | Self::Step { source, .. } => Some(source.errno),
             _ => None,
@@ -152,9 +158,11 @@ impl Classify for Error {
             },
             Self::Id(_) => Exit::Usage,
             Self::NoContainer { .. } => Exit::NotFound,
-            Self::Exists { .. } | Self::NotRunning { .. } | Self::State { .. } | Self::Foreign { .. } => {
-                Exit::Conflict
-            }
+            Self::Exists { .. }
+            | Self::NotRunning { .. }
+            | Self::State { .. }
+            | Self::Exec { .. }
+            | Self::Foreign { .. } => Exit::Conflict,
             Self::Cgroup(error) => error.exit(),
             Self::Seccomp(error) => error.exit(),
             Self::Lost(_) | Self::File { .. } => Exit::Other,

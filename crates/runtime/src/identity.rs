@@ -36,6 +36,23 @@ pub(crate) fn bounding(keep: CapabilitySet) -> Result<()> {
     Ok(())
 }
 
+/// In a user namespace just entered this process is still the user that it was outside, who may have no number there: its
+/// root owns what is made. Where the namespace has no root, nothing is changed.
+pub(crate) fn become_root() -> Result<()> {
+    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    rustix::thread::set_keep_capabilities(true).call("prctl", || "PR_SET_KEEPCAPS".into())?;
+    for (call, answer) in [
+        ("setresgid", rustix::thread::set_thread_res_gid(gid, gid, gid)),
+        ("setresuid", rustix::thread::set_thread_res_uid(uid, uid, uid)),
+    ] {
+        match answer {
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(errno) => return Err(Error::new(call, "0", errno)),
+        }
+    }
+    Ok(())
+}
+
 /// Groups, then the group, then the user, keeping the permitted set for [`capabilities`] to cut down.
 pub(crate) fn become_user(identity: &Identity) -> Result<()> {
     let Identity { uid, gid, groups, .. } = identity;

@@ -1,13 +1,13 @@
 //! Making init, and answering it until it is on its own.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 use sys::process::{Birth, Cloned};
 use sys::{Call, Error as Failed};
 
 use crate::channel::{Channel, Point, Said};
-use crate::child::Child;
+use crate::child::{self, Child, FIRST};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::request::Stdio;
@@ -36,6 +36,8 @@ pub(crate) struct Place<'a> {
     pub(crate) listener: Option<OwnedFd>,
     /// A descriptor that it must not keep: with it, it would hold a lock of the runtime's.
     pub(crate) forget: Option<RawFd>,
+    /// What it needs beside streams, channel and preserved descriptors; where this is given, it has no other from birth.
+    pub(crate) keep: Option<Vec<RawFd>>,
 }
 
 impl Newborn {
@@ -52,12 +54,26 @@ impl Newborn {
             _ => (None, None),
         };
         let name = command.name.clone();
+        let kept = place.keep.map(|mut kept| {
+            kept.extend(0..FIRST + command.preserved);
+            kept.extend([theirs.as_fd().as_raw_fd(), me.as_raw_fd()]);
+            kept.extend(inner.as_ref().map(AsRawFd::as_raw_fd));
+            match &stdio {
+                Stdio::Streams(streams) => kept.extend(streams.iter().map(AsRawFd::as_raw_fd)),
+                Stdio::Console(socket) => kept.push(socket.as_raw_fd()),
+                Stdio::Terminal { .. } => {}
+            }
+            kept
+        });
         let mut prepared = Some((steps, command, theirs, place.listener));
         let born = || {
             let Some((steps, command, channel, listener)) = prepared.take() else { return crate::EXIT_TOOL };
             if let Some(number) = place.forget {
                 let number = number.unsigned_abs();
                 let _ = sys::process::close_range(number, number, sys::process::Range::Close);
+            }
+            if kept.as_ref().is_some_and(|kept| close_others(kept.clone()).is_err()) {
+                return crate::EXIT_TOOL;
             }
             let mut child = Child::new(me.as_fd(), channel, listener, command);
             match &stdio {
@@ -73,7 +89,7 @@ impl Newborn {
         let cloned = if entries.is_empty() {
             sys::process::clone_with(birth, born)?
         } else {
-            through(entries, birth, born)?
+            through(entries, birth, kept.as_deref(), born)?
         };
         // The runtime's copies go: the channel ends when init's does, and the caller's files belong to it now.
         drop((prepared, stdio));
@@ -129,11 +145,25 @@ impl Drop for Newborn {
 }
 
 /// Makes init from a process that has entered what only its children can be in; init is this process's child all the same.
-fn through(entries: Vec<Entry>, birth: Birth<'_>, mut born: impl FnMut() -> u8) -> Result<Cloned> {
+fn through(
+    entries: Vec<Entry>,
+    birth: Birth<'_>,
+    kept: Option<&[RawFd]>,
+    mut born: impl FnMut() -> u8,
+) -> Result<Cloned> {
     let (read, write) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call("pipe2", || "O_CLOEXEC".into())?;
     let between = sys::process::clone(0, true, || {
-        let made = enter(&entries)
+        let hidden = kept.map_or(Ok(()), |kept| {
+            // It runs in the container's namespaces for a moment, with files of the host.
+            let mut kept = kept.to_vec();
+            kept.push(write.as_raw_fd());
+            kept.extend(birth.cgroup.map(|directory| directory.as_raw_fd()));
+            kept.extend(entries.iter().filter_map(Entry::number));
+            child::hide().and_then(|()| close_others(kept))
+        });
+        let made = hidden
+            .and_then(|()| enter(&entries))
             .and_then(|()| sys::process::clone_with(Birth { sibling: true, ..birth }, &mut born));
         let (pid, errno) = match made {
             Ok(cloned) => (cloned.pid.as_raw_nonzero().get(), 0),
@@ -165,5 +195,25 @@ fn enter(entries: &[Entry]) -> sys::Result<()> {
     entries.iter().try_for_each(|entry| match entry {
         Entry::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(*kind))
             .call("setns", || format!("{kind:?}")),
+        Entry::Affinity(set) => rustix::thread::sched_setaffinity(None, set)
+            .call("sched_setaffinity", || format!("{} processors", set.count())),
+        Entry::JoinProcess(process, kinds) => {
+            rustix::thread::move_into_thread_name_spaces(process.as_fd(), *kinds)
+                .call("setns", || format!("{kinds:?}"))
+        }
     })
+}
+
+/// Closes every descriptor whose number is not among these.
+fn close_others(mut kept: Vec<RawFd>) -> sys::Result<()> {
+    kept.sort_unstable();
+    kept.dedup();
+    let mut first = 0;
+    for number in kept.into_iter().map(RawFd::unsigned_abs) {
+        if number > first {
+            sys::process::close_range(first, number - 1, sys::process::Range::Close)?;
+        }
+        first = number + 1;
+    }
+    sys::process::close_range(first, u32::MAX, sys::process::Range::Close)
 }

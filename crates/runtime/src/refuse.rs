@@ -1,6 +1,6 @@
 //! What the configuration may ask for and this runtime cannot give: refused by name, never dropped.
 
-use oci_spec::runtime::{Hooks, LinuxResources, Spec};
+use oci_spec::runtime::{Hooks, LinuxResources, Process, Spec};
 
 use crate::error::{Error, Result};
 
@@ -17,8 +17,14 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
 
 /// Refuses the first member that would have no effect.
 pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
-    let asked = of_spec(spec).or_else(|| of_process(spec)).or_else(|| of_linux(spec));
+    let asked =
+        of_spec(spec).or_else(|| spec.process().as_ref().and_then(of_process)).or_else(|| of_linux(spec));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
+}
+
+/// Refuses what a further process of a container cannot be given.
+pub(crate) fn of_further(process: &Process) -> Result<()> {
+    of_process(process).map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }
 
 fn of_spec(spec: &Spec) -> Option<&'static str> {
@@ -27,15 +33,13 @@ fn of_spec(spec: &Spec) -> Option<&'static str> {
     first(&[(mapped, "mounts.uidMappings")])
 }
 
-fn of_process(spec: &Spec) -> Option<&'static str> {
-    let process = spec.process().as_ref()?;
+fn of_process(process: &Process) -> Option<&'static str> {
     let named = |label: &Option<String>| label.as_deref().is_some_and(|name| !name.is_empty());
     first(&[
         (named(process.apparmor_profile()), "process.apparmorProfile"),
         (named(process.selinux_label()), "process.selinuxLabel"),
         (process.scheduler().is_some(), "process.scheduler"),
         (process.io_priority().is_some(), "process.ioPriority"),
-        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
     ])
 }
 

@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::Hook;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
+use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet, LinkNameSpaceType, ThreadNameSpaceType};
 
 use crate::channel::Point;
 use crate::hooks::HookKind;
@@ -38,6 +39,21 @@ impl Step {
 pub(crate) enum Entry {
     /// An existing namespace that holds the children of who joins it.
     Join(File, LinkNameSpaceType),
+    /// The processors that this process, and what it makes, may run on.
+    Affinity(CpuSet),
+    /// The namespaces of these kinds that a process is in.
+    JoinProcess(OwnedFd, ThreadNameSpaceType),
+}
+
+impl Entry {
+    /// The descriptor that it is entered by.
+    pub(crate) fn number(&self) -> Option<RawFd> {
+        match self {
+            Self::Join(file, _) => Some(file.as_raw_fd()),
+            Self::JoinProcess(process, _) => Some(process.as_raw_fd()),
+            Self::Affinity(_) => None,
+        }
+    }
 }
 
 /// What a step does.
@@ -61,6 +77,16 @@ pub(crate) enum Action {
     Unshare(CloneFlags),
     /// Enters an existing namespace.
     Join(File, LinkNameSpaceType),
+    /// Enters namespaces that a process is in.
+    JoinProcess(OwnedFd, ThreadNameSpaceType),
+    /// Becomes the root of a user namespace just entered, where that has one.
+    RootOfUsers,
+    /// Takes this mount namespace's root for the container's: it is inside already.
+    Inside,
+    /// Limits the processors that it may run on.
+    Affinity(CpuSet),
+    /// Adds the user's home directory to an environment that names none, as runc does.
+    Home(Uid),
     /// Cuts the propagation of mounts towards the host.
     Propagation(MountPropagationFlags),
     /// Brings the root file system into this mount namespace; with false no device node in it works.
@@ -195,4 +221,6 @@ pub(crate) struct TerminalPlan {
     pub(crate) size: Option<(u16, u16)>,
     /// Who owns it.
     pub(crate) uid: Uid,
+    /// It becomes /dev/console, too.
+    pub(crate) console: bool,
 }

@@ -24,7 +24,7 @@ pub(crate) fn sockets() -> Result<(OwnedFd, OwnedFd)> {
         .call("socketpair", || "AF_UNIX".into())
 }
 
-/// In the child: a new terminal, controlling this session, bound on /dev/console; its master goes to the parent.
+/// In the child: a new terminal, controlling this session; its master goes to the parent.
 ///
 /// The slave comes from the master itself (`TIOCGPTPEER`, Linux 4.13), never by a path that an image could have replaced.
 pub(crate) fn allocate(root: &Root, socket: Option<BorrowedFd<'_>>, plan: &TerminalPlan) -> Result<OwnedFd> {
@@ -45,7 +45,9 @@ pub(crate) fn allocate(root: &Root, socket: Option<BorrowedFd<'_>>, plan: &Termi
     // The terminal is ours to give away, unlike streams that came in; the group stays devpts's.
     rustix::fs::fchown(&slave, Some(plan.uid), None::<Gid>).call("fchown", || "terminal".into())?;
     sys::process::own_terminal(&slave)?;
-    console(root, &slave)?;
+    if plan.console {
+        console(root, &slave)?;
+    }
     let socket = socket.ok_or_else(|| Error::new("sendmsg", "no socket for the terminal", Errno::INVAL))?;
     send(socket, master.as_fd())?;
     Ok(slave)

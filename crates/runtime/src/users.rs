@@ -127,6 +127,11 @@ pub fn resolve(root: &Root, user: &str) -> Result<Identity, UserError> {
     Ok(identity)
 }
 
+/// The home directory of the account with this id; none where there is no such account, or its file cannot be trusted.
+pub(crate) fn home(root: &Root, uid: u32) -> Option<String> {
+    account(root, &uid.to_string()).ok()?.home
+}
+
 /// A group by name or number.
 ///
 /// # Errors

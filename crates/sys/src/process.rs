@@ -184,6 +184,22 @@ pub fn set_standard(fd: impl AsFd, to: RawFd) -> Result<()> {
     if answer >= 0 { Ok(()) } else { Err(failed("dup2", format!("{raw}, {to}"), last())) }
 }
 
+/// Leaves the descriptor with this number open across exec.
+///
+/// # Errors
+/// `EBADF` where no file has the number.
+pub fn keep_at_exec(number: RawFd) -> Result<()> {
+    // SAFETY: F_SETFD takes an integer.
+    let answer = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+    if answer == 0 { Ok(()) } else { Err(failed("fcntl", format!("{number}, F_SETFD, 0"), last())) }
+}
+
+/// True where a file has this number.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no argument and changes nothing.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
 /// A descriptor of our own of the open file that has this number, as the caller handed it to this process.
 ///
 /// # Errors

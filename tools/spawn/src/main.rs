@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let _ = sys::binary::run_from_read_only(c"oci-spawn");
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
     if verbs::is_called(&words) {
-        return verbs::main();
+        return verbs::main(&words);
     }
     cli::run_with(args::TOOL, args::carries_lines, run::run)
 }

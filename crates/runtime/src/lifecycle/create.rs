@@ -121,7 +121,7 @@ impl Draft {
         let stops = Stops { born: true, ready: true, start: waits };
         let (plan, stdio) = Plan::new(self.request(creation), stops)?;
         let cgroup = birthplace.as_ref().map(AsFd::as_fd);
-        let place = Place { cgroup, listener, forget: Some(self.directory.number()) };
+        let place = Place { cgroup, listener, forget: Some(self.directory.number()), keep: None };
         self.init = Some(Newborn::make(plan, stdio, place)?);
         let last = if waits { Some(Point::Ready) } else { None };
         self.attend(last, birthplace.is_some())?;
@@ -228,6 +228,7 @@ fn record(creation: &Creation) -> Result<Record> {
         annotations: spec.annotations().clone().unwrap_or_default(),
         hooks: spec.hooks().clone(),
         group: cgroup::Group::plan(&request)?,
+        keyring: creation.manner.keyring,
         init: None,
     })
 }

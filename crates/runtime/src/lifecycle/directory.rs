@@ -267,7 +267,10 @@ fn socket(flags: SocketFlags) -> Result<OwnedFd> {
 }
 
 /// Reads a document that may not be endless.
-pub(crate) fn bounded(file: OwnedFd, name: &str) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// [`Error::Invalid`] for more than 16 MiB.
+pub fn bounded(file: OwnedFd, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     File::from(file).take(DOCUMENT_BYTES + 1).read_to_end(&mut bytes).call("read", || name.into())?;
     if bytes.len() as u64 > DOCUMENT_BYTES {

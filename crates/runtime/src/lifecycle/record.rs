@@ -93,6 +93,9 @@ pub struct Record {
     pub hooks: Option<Hooks>,
     /// Its control groups.
     pub group: cgroup::Group,
+    /// Its processes have session keyrings of their own.
+    #[serde(default)]
+    pub keyring: bool,
     /// Its first process, once it is there for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Process>,

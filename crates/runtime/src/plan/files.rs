@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, Mount, Spec};
+use oci_spec::runtime::{Linux, Mount, Process, Spec};
 use rustix::process::Uid;
 
 use super::devices::{all_devices, device_nodes};
@@ -55,11 +55,12 @@ pub(super) fn file_systems(
     let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
     if let Stdio::Terminal { .. } | Stdio::Console(_) = stdio {
         let given = if let Stdio::Terminal { size } = stdio { *size } else { None };
-        let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-        let own = process.console_size().map(|size| (narrow(size.height()), narrow(size.width())));
-        let size = given.or(own);
+        let size = given.or(console_size(process));
         let uid = Uid::from_raw(process.user().uid());
-        steps.push(Step::new("allocate a terminal", Action::Terminal(TerminalPlan { size, uid })));
+        steps.push(Step::new(
+            "allocate a terminal",
+            Action::Terminal(TerminalPlan { size, uid, console: true }),
+        ));
     }
     Ok(())
 }
@@ -98,4 +99,10 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         Source::New { kind: kind.to_string(), source }
     };
     Ok(MountPlan { destination, what, options })
+}
+
+/// Rows and columns, as configured.
+pub(super) fn console_size(process: &Process) -> Option<(u16, u16)> {
+    let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+    process.console_size().map(|size| (narrow(size.height()), narrow(size.width())))
 }

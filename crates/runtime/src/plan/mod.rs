@@ -3,11 +3,13 @@
 mod confine;
 mod devices;
 mod files;
+mod further;
 mod namespaces;
 mod process;
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::Hooks;
+use rustix::process::Uid;
 
 use crate::channel::Point;
 use crate::error::{Error, Result};
@@ -18,6 +20,7 @@ use crate::{filter, refuse};
 use confine::confine;
 use devices::all_devices;
 use files::file_systems;
+pub(crate) use further::Further;
 use namespaces::{CLONE_NEWCGROUP, Namespaces, namespaces, root_propagation};
 use process::{become_user, command, give_up_rights};
 
@@ -71,6 +74,10 @@ impl Plan {
         file_systems(&spec, &linux, &bundle, &stdio, &mut steps)?;
         hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
         confine(&spec, &linux, flags, manner, &mut steps);
+        if stops.ready {
+            let uid = Uid::from_raw(process.user().uid());
+            steps.push(Step::new("find the home directory", Action::Home(uid)));
+        }
         become_user(process, &mut steps)?;
         stop(tie, stops, &mut steps);
         if tie == Tie::DiesWithParent {

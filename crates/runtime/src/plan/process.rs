@@ -132,6 +132,9 @@ pub(super) fn command(process: &Process, manner: Manner) -> Result<Command> {
     let path =
         path.split(':').map(|directory| PathBuf::from(if directory.is_empty() { "." } else { directory }));
     let preserved = i32::try_from(manner.preserved).unwrap_or(i32::MAX / 2);
+    if let Some(entry) = env.iter().find(|entry| !entry.contains('=')) {
+        return Err(invalid("process.env", format!("{entry:?} is no KEY=VALUE")));
+    }
     let env = env.iter().map(text).collect::<Result<_>>()?;
     Ok(Command { name, args, env, path: path.collect(), preserved })
 }

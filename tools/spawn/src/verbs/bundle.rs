@@ -1,7 +1,7 @@
 //! What `create` and `run` share: the options that make a container of a bundle.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runtime::lifecycle::{self, Creation, Id};
 use runtime::{Error, Manner, Stdio};
@@ -59,15 +59,30 @@ impl Bundle {
         }
     }
 
-    /// Writes the pid file; who waits for it sees it whole.
+    /// Writes the pid file.
     pub(crate) fn write_pid(&self, pid: u32) -> Result<()> {
-        let Some(path) = &self.pid_file else { return Ok(()) };
-        let failed = |source| Error::File { path: path.clone(), source };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let new = path.with_file_name(format!(".{name}"));
-        std::fs::write(&new, pid.to_string()).map_err(failed)?;
-        std::fs::rename(&new, path).map_err(failed)
+        write_pid(self.pid_file.as_deref(), pid)
     }
+}
+
+/// Writes the pid file; who waits for it sees it whole.
+pub(crate) fn write_pid(path: Option<&Path>, pid: u32) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = |source| Error::File { path: path.into(), source };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    std::fs::write(&new, pid.to_string()).map_err(failed)?;
+    std::fs::rename(&new, path).map_err(failed)
+}
+
+/// Who lets a terminal be made says where its other end goes, and who says that has one made (runc's rule).
+pub(crate) fn check_console(terminal: bool, detached: bool, socket: Option<&PathBuf>) -> Result<()> {
+    let why = match (terminal && detached, socket) {
+        (true, None) => "a detached process with a terminal needs --console-socket",
+        (false, Some(_)) => "--console-socket is for a detached process with a terminal",
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid { member: "process.terminal".into(), why: why.into() })
 }
 
 /// Copies of this process's own streams.

@@ -12,7 +12,7 @@ use crate::verbs::global::Format;
 
 /// Prints an error, and appends it to the log.
 pub(crate) fn failure(global: &Global, error: &runtime::Error) {
-    let message = cli::escaped(&error.to_string());
+    let message = cli::escaped(&words(error));
     let _ = writeln!(std::io::stderr(), "{TOOL}: error: {message}");
     if let Some(hint) = error.hint() {
         let _ = writeln!(std::io::stderr(), "{TOOL}: {hint}");
@@ -39,5 +39,22 @@ fn append(global: &Global, level: &str, message: &str) {
     let file = OpenOptions::new().append(true).create(true).open(path);
     if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
         let _ = writeln!(std::io::stderr(), "{TOOL}: {}: {error}", path.display());
+    }
+}
+
+/// The error in words; of a command that cannot be run in those that engines look for in their runtime's.
+fn words(error: &runtime::Error) -> String {
+    match error {
+        runtime::Error::CommandNotFound { command, .. } if command.contains('/') => {
+            format!("exec: {command:?}: no such file or directory")
+        }
+        runtime::Error::CommandNotFound { command, searched } => {
+            format!("exec: {command:?}: executable file not found in $PATH ({searched})")
+        }
+        runtime::Error::NotExecutable { command, why } if why.starts_with("it is a directory") => {
+            format!("exec: {command:?}: permission denied: {why}")
+        }
+        runtime::Error::NotExecutable { command, why } => format!("exec: {command:?}: {why}"),
+        error => error.to_string(),
     }
 }

@@ -3,7 +3,9 @@
 mod bundle;
 mod create;
 mod delete;
+mod exec;
 mod global;
+mod handover;
 mod kill;
 mod log;
 mod run;
@@ -20,6 +22,8 @@ pub(crate) use global::Global;
 
 /// The status of a runtime whose own work failed (runc's).
 const FAILED: u8 = 1;
+/// The same for `exec`, whose statuses are those of what it runs (runc's).
+const FAILED_EXEC: u8 = 255;
 
 /// What a verb failed with.
 pub(crate) type Result<T> = std::result::Result<T, runtime::Error>;
@@ -43,6 +47,8 @@ enum Verb {
     Start(start::Args),
     /// Make a container and let its command run
     Run(run::Args),
+    /// Run a further process in a container
+    Exec(exec::Args),
     /// Print a container's state
     State(state::Args),
     /// Send a signal to a container's first process [default: TERM]
@@ -58,7 +64,12 @@ enum Verb {
 }
 
 /// The verbs' names; looked at before the command line is read, which costs more than all else here.
-const VERBS: &[&str] = &["checkpoint", "create", "delete", "kill", "restore", "run", "start", "state"];
+const VERBS: &[&str] =
+    &["checkpoint", "create", "delete", "exec", "kill", "restore", "run", "start", "state"];
+
+/// The first descriptor beyond the standard ones.
+const FIRST: u32 = 3;
+
 /// Global options that take a value as the next word.
 const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
 /// Global options that take none.
@@ -66,6 +77,11 @@ const FLAGS: [&str; 2] = ["--debug", "--systemd-cgroup"];
 
 /// True where the command line is a runtime's: its first word that is no global option is a verb.
 pub(crate) fn is_called(words: &[String]) -> bool {
+    verb(words).is_some()
+}
+
+/// The verb of a runtime's command line.
+fn verb(words: &[String]) -> Option<&str> {
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         if WITH_VALUE.contains(&word) {
@@ -73,25 +89,32 @@ pub(crate) fn is_called(words: &[String]) -> bool {
         } else if !FLAGS.contains(&word)
             && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key))
         {
-            return VERBS.contains(&word);
+            return VERBS.contains(&word).then_some(word);
         }
     }
-    false
+    None
 }
 
 /// Runs the verb; the status is the container's own for a run in the foreground.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(words: &[String]) -> ExitCode {
+    // What the caller left open is none of the container's, but for what it says is to be handed on.
+    let _ = sys::process::close_range(FIRST, u32::MAX, sys::process::Range::AtExec);
     let Line { global, verb } = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
+            // To runc a value that makes no sense is a failure of the verb, and only an unknown option one of the line.
+            let refused = error.kind() == clap::error::ErrorKind::ValueValidation;
+            let status = if refused { failed(words) } else { FAILED };
+            return ExitCode::from(if error.use_stderr() { status } else { 0 });
         }
     };
+    let failed = failed(words);
     let done = match verb {
         Verb::Create(args) => create::create(&global, args),
         Verb::Start(args) => start::start(&global, &args),
         Verb::Run(args) => run::run(&global, args),
+        Verb::Exec(args) => exec::exec(&global, &args),
         Verb::State(args) => state::state(&global, &args),
         Verb::Kill(args) => kill::kill(&global, &args),
         Verb::Delete(args) => delete::delete(&global, &args),
@@ -102,9 +125,14 @@ pub(crate) fn main() -> ExitCode {
         Ok(status) => status.into(),
         Err(error) => {
             log::failure(&global, &error);
-            FAILED.into()
+            failed.into()
         }
     }
+}
+
+/// The status after a failure.
+fn failed(words: &[String]) -> u8 {
+    if verb(words) == Some("exec") { FAILED_EXEC } else { FAILED }
 }
 
 #[cfg(test)]

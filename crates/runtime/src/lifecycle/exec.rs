@@ -1,0 +1,161 @@
+//! `exec`: a further process in a container's namespaces and control group.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use cgroup::Inside;
+use oci_spec::runtime::{Process, Spec};
+use rustix::io::Errno;
+use rustix::process::{Pid, prlimit};
+use sys::Call;
+use sys::process::Cloned;
+
+use crate::channel::Point;
+use crate::error::{Error, Result};
+use crate::filter::Supervisor;
+use crate::lifecycle::directory::Directory;
+use crate::lifecycle::record::{Record, Status};
+use crate::newborn::{Newborn, Place};
+use crate::plan::Further;
+use crate::process::Started;
+use crate::request::{Manner, Stdio};
+
+/// What is to run in a container.
+#[derive(Debug)]
+pub struct Execution<'a> {
+    /// The process, all of it.
+    pub process: &'a Process,
+    /// Its standard streams or terminal.
+    pub stdio: Stdio,
+    /// How many descriptors from number 3 on it gets as they are.
+    pub preserved: u32,
+    /// Where below the container's control group it goes.
+    pub inside: Inside,
+}
+
+/// A container that may be given processes.
+#[derive(Debug)]
+pub struct Host {
+    record: Record,
+    spec: Spec,
+    init: Cloned,
+}
+
+impl Host {
+    /// Looks at a container; a paused one is refused unless `paused` allows it: the new process waits to be thawed then.
+    ///
+    /// # Errors
+    /// [`Error::Exec`] for one that has ended or is paused.
+    pub fn new(directory: &Directory, paused: bool) -> Result<Self> {
+        let refused = |why| Error::Exec { why };
+        let record = directory.record()?.ok_or_else(|| refused("that is being created"))?;
+        match directory.status(&record)? {
+            Status::Created | Status::Running => {}
+            Status::Paused if paused => {}
+            Status::Paused => return Err(refused("that is paused (--ignore-paused overrides)")),
+            Status::Creating => return Err(refused("that is being created")),
+            Status::Stopped => return Err(refused("that is stopped")),
+        }
+        let number = record.init.as_ref().and_then(|init| Pid::from_raw(i32::try_from(init.pid).ok()?));
+        let open = record.init.as_ref().and_then(|init| init.open());
+        let (Some(pid), Some(pidfd)) = (number, open) else { return Err(refused("that is stopped")) };
+        let init = Cloned { pid, pidfd };
+        let spec = directory.config()?;
+        Ok(Self { record, spec, init })
+    }
+
+    /// The process of the container's own configuration: what `exec` without a process of its own begins with.
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`].
+    pub fn process(&self) -> Result<Process> {
+        self.spec.process().clone().ok_or(Error::Incomplete("process"))
+    }
+
+    /// Runs a further process; returns once its command has been executed.
+    ///
+    /// # Errors
+    /// The step that failed; nothing of the process is left then.
+    pub fn exec(&self, execution: Execution<'_>) -> Result<Started> {
+        debug_assert!(
+            sys::process::is_single_threaded(),
+            "the setup runs in a copy of a process with one thread"
+        );
+        let Execution { process, stdio, preserved, inside } = execution;
+        let manner = Manner { preserved, keyring: self.record.keyring, ..Manner::default() };
+        let birthplace = self.record.group.birthplace_at(&inside)?;
+        let beside = inside == Inside::default();
+        let make = |birthplace: Option<&OwnedFd>, stdio| {
+            let further = Further::new(process, &self.spec, &self.init, &stdio, manner)?;
+            let cgroup = birthplace.map(AsFd::as_fd);
+            let place = Place { cgroup, keep: Some(further.keep), ..Place::default() };
+            Ok::<_, Error>((Newborn::make(further.plan, stdio, place)?, further.limits))
+        };
+        let (newborn, limits) = match make(birthplace.as_ref(), again(&stdio)?) {
+            // The container has given its controllers to groups below its own: only those may hold processes.
+            Err(error) if error.errno() == Some(Errno::BUSY) && birthplace.is_some() && beside => {
+                let birthplace = self.record.group.birthplace_beside(self.init.pid)?;
+                make(birthplace.as_ref(), stdio)?
+            }
+            made => made?,
+        };
+        let Some(pid) = newborn.pid() else { unreachable!("not released yet") };
+        newborn.attend(None, |point| {
+            match point {
+                Point::Born => {
+                    if birthplace.is_none() {
+                        self.record.group.adopt_at(pid, &inside)?;
+                    }
+                    if let Some(score) = process.oom_score_adj() {
+                        set_score(pid, score)?;
+                    }
+                }
+                // What the caller may not do either, the process itself will tell.
+                Point::Ready => limits.iter().for_each(|&(resource, limit)| {
+                    let _ = prlimit(Some(pid), resource, limit);
+                }),
+                Point::Listening(number) => self.supervise(&newborn, number)?,
+                Point::Mounted => {}
+            }
+            Ok(Vec::new())
+        })?;
+        let (Cloned { pid, pidfd }, terminal) = newborn.release()?;
+        Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal, _watcher: None })
+    }
+}
+
+impl Host {
+    /// Hands the listener of the process's filter to who answers.
+    fn supervise(&self, newborn: &Newborn, number: RawFd) -> Result<()> {
+        let (Some(supervisor), Some(pid), Some(pidfd)) =
+            (Supervisor::of(&self.spec), newborn.pid(), newborn.pidfd())
+        else {
+            return Ok(());
+        };
+        let init = self.init.pid.as_raw_nonzero().get().unsigned_abs();
+        let state = self.record.state(Status::Running, init);
+        supervisor.take(pidfd, number, pid.as_raw_nonzero().get().unsigned_abs(), state)
+    }
+}
+
+fn again(stdio: &Stdio) -> Result<Stdio> {
+    let copy = |fd: &OwnedFd| fd.try_clone().call("dup", || "a standard stream".into());
+    Ok(match stdio {
+        Stdio::Streams([input, output, error]) => Stdio::Streams([copy(input)?, copy(output)?, copy(error)?]),
+        Stdio::Terminal { size } => Stdio::Terminal { size: *size },
+        Stdio::Console(socket) => Stdio::Console(copy(socket)?),
+    })
+}
+
+/// By the host's procfs, which the container cannot have replaced; the process is a child not waited for, so the number is
+/// its own.
+fn set_score(pid: Pid, score: i32) -> Result<()> {
+    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    let failed = |errno| Error::Step {
+        step: "set oomScoreAdj".into(),
+        source: sys::Error::new("write", format!("{path}, {score}"), errno),
+    };
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(failed)?;
+    rustix::io::write(&file, score.to_string().as_bytes()).map_err(failed)?;
+    Ok(())
+}
