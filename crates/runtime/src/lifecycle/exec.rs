@@ -9,6 +9,7 @@ use rustix::process::{Pid, prlimit};
 use sys::Call;
 use sys::process::Cloned;
 
+use crate::capability;
 use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
@@ -69,6 +70,33 @@ impl Host {
     /// [`Error::Incomplete`].
     pub fn process(&self) -> Result<Process> {
         self.spec.process().clone().ok_or(Error::Incomplete("process"))
+    }
+
+    /// Reads a process as the specification writes it, for this container; what of it is not possible is told in warnings.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it makes no sense.
+    pub fn parse(&self, bytes: &[u8]) -> Result<(Process, Vec<String>)> {
+        let wrong = |e: serde_json::Error| Error::Invalid { member: "process".into(), why: e.to_string() };
+        let mut whole = serde_json::json!({ "process": null });
+        whole["process"] = serde_json::from_slice(bytes).map_err(wrong)?;
+        let unknown = capability::drop_unknown(&mut whole);
+        let process = serde_json::from_value(whole["process"].take()).map_err(wrong)?;
+        let (process, mut warnings) = self.grantable(process)?;
+        warnings.extend(unknown);
+        Ok((process, warnings))
+    }
+
+    /// The process without the capabilities that nobody can give it; the warnings name them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for inheritable ones beyond the bounding set.
+    pub fn grantable(&self, process: Process) -> Result<(Process, Vec<String>)> {
+        let mut spec = self.spec.clone();
+        spec.set_process(Some(process));
+        let warnings = capability::keep_grantable(&mut spec)?;
+        let process = spec.process().clone().ok_or(Error::Incomplete("process"))?;
+        Ok((process, warnings))
     }
 
     /// Runs a further process; returns once its command has been executed.

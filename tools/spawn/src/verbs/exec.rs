@@ -1,7 +1,7 @@
 //! `exec`: a further process in a container.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, User};
 use runtime::lifecycle::{Execution, Host, Id};
@@ -9,6 +9,7 @@ use runtime::{Error, RawTerminal, Relay, Stdio, Supervisor};
 
 use crate::verbs::bundle;
 use crate::verbs::handover;
+use crate::verbs::log;
 use crate::verbs::{Global, Result};
 
 /// Its arguments.
@@ -72,8 +73,8 @@ pub(crate) struct Args {
     no_new_privs: bool,
 
     /// A capability beside those of the container's configuration
-    #[arg(short, long, value_name = "CAPABILITY", value_parser = capability)]
-    cap: Vec<Capability>,
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
 
     /// How many descriptors from number 3 on it gets
     #[arg(long, value_name = "N", default_value = "0")]
@@ -102,10 +103,19 @@ pub(crate) fn exec(global: &Global, args: &Args) -> Result<u8> {
     let (id, command) = args.words.split_first().ok_or(Error::Incomplete("container id"))?;
     let directory = global.runtimes()?.look(&id.parse::<Id>()?)?;
     let host = Host::new(&directory, args.ignore_paused)?;
-    let process = match &args.process {
-        Some(path) => read(path)?,
-        None => args.process(host.process()?, command)?,
+    let (process, warnings) = match &args.process {
+        Some(path) => host.parse(&read(path)?)?,
+        None => {
+            let (known, unknown) = capabilities(&args.cap);
+            let (process, mut warnings) =
+                host.grantable(args.process(host.process()?, command, &known)?)?;
+            warnings.extend(
+                unknown.map(|names| format!("ignoring unknown or unavailable capabilities: [{names}]")),
+            );
+            (process, warnings)
+        }
     };
+    log::warnings(global, &warnings);
     let inside = cgroup::Inside::parse(&args.cgroup)?;
     let terminal = process.terminal() == Some(true);
     bundle::check_console(terminal, args.detach, args.console_socket.as_ref())?;
@@ -144,7 +154,7 @@ const SIGKILL: i32 = 9;
 
 impl Args {
     /// The container's own process with what the options change.
-    fn process(&self, mut process: Process, command: &[String]) -> Result<Process> {
+    fn process(&self, mut process: Process, command: &[String], more: &[Capability]) -> Result<Process> {
         if command.is_empty() {
             return Err(Error::Incomplete("command to exec"));
         }
@@ -166,7 +176,7 @@ impl Args {
         env.extend(self.env.iter().cloned());
         process.set_env(Some(env));
         let own = process.capabilities().clone().unwrap_or_default();
-        process.set_capabilities(Some(with(own, &self.cap)));
+        process.set_capabilities(Some(with(own, more)));
         let user = self.identity(process.user().clone());
         process.set_user(user);
         Ok(process)
@@ -207,12 +217,10 @@ fn with(mut sets: LinuxCapabilities, more: &[Capability]) -> LinuxCapabilities {
     sets
 }
 
-/// A process as the specification writes it.
-fn read(path: &PathBuf) -> Result<Process> {
-    let file = std::fs::File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
-    let bytes = runtime::lifecycle::bounded(file.into(), &path.display().to_string())?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::Invalid { member: "process".into(), why: error.to_string() })
+/// A file of the host, which may not be endless.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(|source| Error::File { path: path.into(), source })?;
+    runtime::lifecycle::bounded(file.into(), &path.display().to_string())
 }
 
 /// `UID[:GID]`: numbers only, as nothing of the container is read to find out who that is.
@@ -232,10 +240,20 @@ fn id(text: &str) -> std::result::Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is no decimal number below 4294967295"))
 }
 
-fn capability(text: &str) -> std::result::Result<Capability, String> {
-    let name = text.to_uppercase();
-    let known = name.strip_prefix("CAP_").unwrap_or(&name).parse();
-    known.map_err(|_| format!("{text:?} is no capability"))
+/// The capabilities of these names, and the names that are none.
+fn capabilities(names: &[String]) -> (Vec<Capability>, Option<String>) {
+    let parse = |name: &String| {
+        let upper = name.to_uppercase();
+        upper.strip_prefix("CAP_").unwrap_or(&upper).parse().map_err(|_| name.clone())
+    };
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for name in names {
+        match parse(name) {
+            Ok(capability) => known.push(capability),
+            Err(name) => unknown.push(name),
+        }
+    }
+    (known, if unknown.is_empty() { None } else { Some(unknown.join(" ")) })
 }
 
 #[cfg(test)]
@@ -267,7 +285,7 @@ mod tests {
 
     #[test]
     fn capabilities_are_added_as_runc_adds_them() {
-        let one = |name: &str| capability(name).expect("known");
+        let one = |name: &str| capabilities(&[name.to_string()]).0[0];
         let some = |names: &[&str]| Some(names.iter().map(|name| one(name)).collect::<HashSet<_>>());
         let mut sets = LinuxCapabilities::default();
         sets.set_bounding(some(&["CAP_KILL"]));
@@ -283,6 +301,7 @@ mod tests {
         let more = with(sets, &[one("CAP_NET_RAW")]);
         assert_eq!(*more.inheritable(), some(&["KILL"]));
         assert_eq!(*more.ambient(), some(&["NET_RAW"]));
-        assert!(capability("CAP_NONSENSE").is_err());
+        let (known, unknown) = capabilities(&["CAP_KILL".into(), "CAP_NONSENSE".into()]);
+        assert_eq!((known.len(), unknown.as_deref()), (1, Some("CAP_NONSENSE")));
     }
 }
