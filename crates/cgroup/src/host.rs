@@ -58,6 +58,27 @@ pub(crate) struct Hierarchy {
     root: PathBuf,
 }
 
+/// A hierarchy as a container sees it below its `/sys/fs/cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The directory's name; empty for the place itself, on a host of version 2.
+    pub directory: String,
+    /// The controllers of version 1, or `name=systemd`; empty for version 2.
+    pub controllers: Vec<String>,
+}
+
+/// The hierarchies of this host as a container is to be shown them: version 2 alone, or the directories of version 1 under the
+/// names that they have here.
+///
+/// # Errors
+/// [`Error::NoHierarchy`]; those of reading `/proc/self/mountinfo`.
+pub fn hierarchies() -> Result<Vec<Shown>> {
+    Ok(match Host::get()? {
+        Host::Unified(_) => vec![Shown { directory: String::new(), controllers: Vec::new() }],
+        Host::Legacy(hierarchies) => hierarchies.iter().filter_map(Hierarchy::shown).collect(),
+    })
+}
+
 impl Host {
     /// This host, as it was when first asked.
     ///
@@ -100,6 +121,11 @@ impl Host {
 }
 
 impl Hierarchy {
+    fn shown(&self) -> Option<Shown> {
+        let directory = self.mount.file_name()?.to_str()?.to_string();
+        Some(Shown { directory, controllers: self.controllers.clone() })
+    }
+
     /// This process's own group below the mount, from the text of `/proc/self/cgroup`.
     ///
     /// Where the mount shows a part of the hierarchy only (a container without a cgroup namespace), the path is relative to that.

@@ -17,7 +17,6 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod capability;
-mod cgroups;
 mod channel;
 mod child;
 pub mod convert;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use cgroup::Shown;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
@@ -11,7 +12,7 @@ use sys::{Error, Result, Root};
 
 use crate::options::Options;
 use crate::request::RootSource;
-use crate::step::{Hierarchy, MountPlan, Source};
+use crate::step::{MountPlan, Source};
 
 /// Directories that mounts need and an image lacks.
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
@@ -167,7 +168,7 @@ fn plain(path: &Path) -> Result<()> {
 }
 
 /// One cgroup file system, or a small one with a directory for each of version 1.
-fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Hierarchy]) -> Result<OwnedFd> {
+fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Shown]) -> Result<OwnedFd> {
     let target = directory(root, &plan.destination, true)?;
     let attributes = plan.options.set;
     if let [only] = hierarchies
@@ -198,7 +199,7 @@ fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Hierarchy]) -> Result<O
     Ok(base)
 }
 
-fn hierarchy(one: &Hierarchy, attributes: Attr) -> Result<OwnedFd> {
+fn hierarchy(one: &Shown, attributes: Attr) -> Result<OwnedFd> {
     if one.controllers.is_empty() {
         let context = Context::open("cgroup2")?;
         context.set("source", "cgroup")?;

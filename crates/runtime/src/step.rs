@@ -179,16 +179,7 @@ pub(crate) enum Source {
     /// A new file system.
     New { kind: String, source: String },
     /// The cgroup hierarchies: one file system of version 2, or a directory with one for each of version 1.
-    Cgroups(Vec<Hierarchy>),
-}
-
-/// A cgroup hierarchy as `/proc/self/cgroup` lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hierarchy {
-    /// The directory below the destination; empty for the destination itself.
-    pub(crate) directory: String,
-    /// The version-1 controllers or `name=...`; empty for version 2.
-    pub(crate) controllers: Vec<String>,
+    Cgroups(Vec<cgroup::Shown>),
 }
 
 /// A device node.

@@ -7,11 +7,10 @@ use rustix::process::Uid;
 
 use super::devices::{all_devices, device_nodes};
 use super::invalid;
-use crate::cgroups;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::request::Stdio;
-use crate::step::{Action, Hierarchy, MountPlan, Source, Step, TerminalPlan};
+use crate::step::{Action, MountPlan, Source, Step, TerminalPlan};
 
 /// The container's own /dev where the configuration forgets it (docker's size).
 pub(super) const OWN_DEV: &[&str] = &["nosuid", "strictatime", "mode=755", "size=65536k"];
@@ -91,9 +90,13 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         Source::Bind { path: bundle.join(path), recursive }
     } else if kind == "cgroup" || kind == "cgroup2" {
         options.data.clear();
-        let hierarchies =
-            if kind == "cgroup2" { vec![Hierarchy::version_2()] } else { cgroups::hierarchies() };
-        Source::Cgroups(hierarchies)
+        let version_2 = || vec![cgroup::Shown { directory: String::new(), controllers: Vec::new() }];
+        let shown = match kind {
+            "cgroup2" => Ok(version_2()),
+            _ => cgroup::hierarchies(),
+        };
+        // A host without any has nothing to show but what a container's own mount brings.
+        Source::Cgroups(shown.unwrap_or_else(|_| version_2()))
     } else {
         let source = source.map_or(kind.to_string(), |path| path.display().to_string());
         Source::New { kind: kind.to_string(), source }
