@@ -212,6 +212,11 @@ fn kept(cell: &'static OnceLock<String>, path: &'static str) -> Result<&'static 
     Ok(cell.get_or_init(|| String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// True where version 2 governs every container of this host.
+pub fn is_unified() -> bool {
+    matches!(Host::get(), Ok(Host::Unified(_)))
+}
+
 /// True where this process cannot be expected to own the hierarchies: no root, or root of a user namespace only.
 #[expect(clippy::disallowed_methods, reason = "the kernel's file about this process")]
 pub fn is_rootless() -> bool {

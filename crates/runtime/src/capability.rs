@@ -10,7 +10,7 @@ use sys::Call;
 use crate::error::{Error, Result};
 
 /// The names without `CAP_`, by number.
-const NAMES: &[&str] = &[
+pub(crate) const NAMES: &[&str] = &[
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

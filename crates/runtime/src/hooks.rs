@@ -36,6 +36,16 @@ pub(crate) enum HookKind {
 }
 
 impl HookKind {
+    /// All kinds, in the order of a life.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
     /// The member of the configuration.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -24,7 +24,9 @@ pub mod defaults;
 mod devices;
 pub mod environment;
 mod error;
+mod example;
 mod exec;
+mod features;
 mod filter;
 mod hooks;
 mod identity;
@@ -47,6 +49,8 @@ mod volume;
 mod watcher;
 
 pub use error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TOOL, Error, Result};
+pub use example::example;
+pub use features::features;
 pub use process::{Started, start};
 pub use relay::Relay;
 pub use request::{Manner, Request, RootSource, Stdio, Tie};

@@ -1,6 +1,7 @@
 //! `pause`, `resume`, `update`, `ps`, `events`: what is done to a container through its control group.
 
 use oci_spec::runtime::LinuxResources;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
@@ -24,13 +25,41 @@ pub fn resume(directory: &Directory) -> Result<()> {
     Ok(record.group.thaw()?)
 }
 
-/// Changes the limits that `resources` names.
+/// Changes the limits that `resources` names, and records them beside those that stay.
 ///
 /// # Errors
 /// [`Error::State`] for a container that has no process; [`Error::Cgroup`].
 pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     let record = alive(directory, "update")?;
-    Ok(record.group.update(resources)?)
+    record.group.update(resources)?;
+    let wrong =
+        |e: serde_json::Error| Error::Invalid { member: "linux.resources".into(), why: e.to_string() };
+    let changes = serde_json::to_value(resources).map_err(wrong)?;
+    directory.change_config(|config| merge(&mut config["linux"]["resources"], changes))
+}
+
+/// What one entry of a list is for: an entry for the same takes its place.
+const KEYS: [&str; 3] = ["major", "minor", "pageSize"];
+
+/// Puts what is new in the place of what was there, member by member.
+fn merge(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in new {
+                merge(old.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            for entry in new {
+                let same = |one: &&mut Value| KEYS.iter().all(|key| one.get(key) == entry.get(key));
+                match old.iter_mut().find(same) {
+                    Some(place) => merge(place, entry),
+                    None => old.push(entry),
+                }
+            }
+        }
+        (old, new) => *old = new,
+    }
 }
 
 /// The processes of a container, in the numbers of this process's pid namespace, the groups below its own included.
@@ -73,4 +102,43 @@ fn in_state(directory: &Directory, states: &[Status], wanted: &'static str) -> R
 
 fn recorded(directory: &Directory) -> Result<Record> {
     directory.record()?.ok_or_else(|| Error::NoContainer { id: directory.id().to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_update_keeps_what_it_does_not_name() {
+        let mut had = json!({
+            "memory": {"limit": 1, "swap": 2},
+            "blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}, {"major": 8, "minor": 1, "weight": 20}]},
+            "unified": {"memory.high": "1"},
+        });
+        merge(
+            &mut had,
+            json!({
+                "memory": {"limit": 3},
+                "pids": {"limit": 4},
+                "blockIO": {"weightDevice": [{"major": 8, "minor": 1, "weight": 30}, {"major": 8, "minor": 2, "weight": 40}]},
+                "unified": {"memory.low": "2"},
+            }),
+        );
+        assert_eq!(
+            had,
+            json!({
+                "memory": {"limit": 3, "swap": 2},
+                "blockIO": {"weightDevice": [
+                    {"major": 8, "minor": 0, "weight": 10}, {"major": 8, "minor": 1, "weight": 30},
+                    {"major": 8, "minor": 2, "weight": 40},
+                ]},
+                "unified": {"memory.high": "1", "memory.low": "2"},
+                "pids": {"limit": 4},
+            })
+        );
+        let mut nothing = Value::Null;
+        merge(&mut nothing, json!({"pids": {"limit": 4}}));
+        assert_eq!(nothing, json!({"pids": {"limit": 4}}));
+    }
 }

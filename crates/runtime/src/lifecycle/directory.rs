@@ -181,6 +181,18 @@ impl Directory {
         Ok(spec)
     }
 
+    /// Changes what is kept of the configuration; who reads sees all of it or what was there before.
+    pub(crate) fn change_config(&self, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
+        let wrong = |e: serde_json::Error| Error::Invalid { member: CONFIG.into(), why: e.to_string() };
+        let bytes = self.read(CONFIG)?.ok_or(Error::Incomplete("copy of config.json"))?;
+        let mut config = serde_json::from_slice(&bytes).map_err(wrong)?;
+        change(&mut config);
+        let new = "config.json.new";
+        self.write(new, &serde_json::to_vec(&config).map_err(wrong)?)?;
+        renameat(&self.root, new, &self.root, CONFIG).call("renameat", || CONFIG.into())?;
+        Ok(())
+    }
+
     pub(crate) fn set_config(&self, bytes: &[u8]) -> Result<()> {
         self.write(CONFIG, bytes)
     }

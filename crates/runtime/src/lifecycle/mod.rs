@@ -29,6 +29,6 @@ pub use delete::delete;
 pub use directory::{Directory, Runtimes, bounded};
 pub use exec::{Execution, Host};
 pub use id::Id;
-pub use record::{Record, Status, state};
+pub use record::{Record, SPECIFICATION, Status, state};
 pub use signal::{Aim, kill};
 pub use start::start;

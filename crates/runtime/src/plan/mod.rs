@@ -21,6 +21,7 @@ use confine::confine;
 use devices::all_devices;
 use files::file_systems;
 pub(crate) use further::Further;
+pub(crate) use namespaces::makes;
 use namespaces::{CLONE_NEWCGROUP, Namespaces, namespaces, root_propagation};
 use process::{become_user, command, give_up_rights};
 

@@ -68,3 +68,14 @@ pub(super) fn root_propagation(linux: &Linux) -> Result<Propagation> {
         Some(other) => Err(Error::Unsupported(format!("linux.rootfsPropagation {other:?}"))),
     }
 }
+
+/// True where a container can have a namespace of this type of its own.
+pub(crate) fn makes(kind: &str) -> bool {
+    let all = [serde_json::json!({"containerID": 0, "hostID": 0, "size": 1})];
+    let linux = serde_json::json!({
+        "namespaces": [{"type": "mount"}, {"type": kind}],
+        "uidMappings": all,
+        "gidMappings": all,
+    });
+    serde_json::from_value::<Linux>(linux).is_ok_and(|linux| namespaces(&linux).is_ok())
+}

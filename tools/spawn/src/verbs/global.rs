@@ -66,6 +66,15 @@ impl Global {
         Runtimes::open(&self.root.clone().unwrap_or_else(default_root))
     }
 
+    /// The state root, where it is there; none where nobody has made the default one yet.
+    pub(crate) fn present(&self) -> Result<Option<Runtimes>> {
+        let path = self.root.clone().unwrap_or_else(default_root);
+        if self.root.is_none() && !path.exists() {
+            return Ok(None);
+        }
+        Runtimes::open(&path).map(Some)
+    }
+
     /// Who makes control groups.
     pub(crate) fn driver(&self) -> cgroup::Driver {
         if self.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Fs }

@@ -3,15 +3,23 @@
 mod bundle;
 mod create;
 mod delete;
+mod events;
 mod exec;
+mod features;
 mod global;
 mod handover;
 mod kill;
+mod list;
 mod log;
+mod pause;
+mod print;
+mod ps;
 mod run;
+mod spec;
 mod start;
 mod state;
 mod unsupported;
+mod update;
 
 use std::process::ExitCode;
 
@@ -55,6 +63,22 @@ enum Verb {
     Kill(kill::Args),
     /// Remove a stopped container
     Delete(delete::Args),
+    /// List the processes of a container
+    Ps(ps::Args),
+    /// List the containers of the state root
+    List(list::Args),
+    /// Stop all processes of a container where they are
+    Pause(pause::Args),
+    /// Let the processes of a paused container go on
+    Resume(pause::Args),
+    /// Change the limits of a container
+    Update(update::Args),
+    /// Print what a container uses, and when it runs out of memory
+    Events(events::Args),
+    /// Print what this runtime can do
+    Features,
+    /// Write a configuration to begin with
+    Spec(spec::Args),
     /// Not supported
     #[command(hide = true)]
     Checkpoint(unsupported::Args),
@@ -64,8 +88,25 @@ enum Verb {
 }
 
 /// The verbs' names; looked at before the command line is read, which costs more than all else here.
-const VERBS: &[&str] =
-    &["checkpoint", "create", "delete", "exec", "kill", "restore", "run", "start", "state"];
+const VERBS: &[&str] = &[
+    "checkpoint",
+    "create",
+    "delete",
+    "events",
+    "exec",
+    "features",
+    "kill",
+    "list",
+    "pause",
+    "ps",
+    "restore",
+    "resume",
+    "run",
+    "spec",
+    "start",
+    "state",
+    "update",
+];
 
 /// The first descriptor beyond the standard ones.
 const FIRST: u32 = 3;
@@ -118,6 +159,14 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
         Verb::State(args) => state::state(&global, &args),
         Verb::Kill(args) => kill::kill(&global, &args),
         Verb::Delete(args) => delete::delete(&global, &args),
+        Verb::Ps(args) => ps::ps(&global, &args),
+        Verb::List(args) => list::list(&global, &args),
+        Verb::Pause(args) => pause::pause(&global, &args),
+        Verb::Resume(args) => pause::resume(&global, &args),
+        Verb::Update(args) => update::update(&global, &args),
+        Verb::Events(args) => events::events(&global, &args),
+        Verb::Features => features::features(),
+        Verb::Spec(args) => spec::spec(&args),
         Verb::Checkpoint(_) => Err(unsupported::verb("checkpoint")),
         Verb::Restore(_) => Err(unsupported::verb("restore")),
     };

@@ -1,10 +1,8 @@
 //! `state`: how a container stands, as JSON.
 
-use std::io::Write;
-
-use runtime::Error;
 use runtime::lifecycle::Id;
 
+use crate::verbs::print;
 use crate::verbs::{Global, Result};
 
 /// Its arguments.
@@ -19,7 +17,6 @@ pub(crate) struct Args {
 pub(crate) fn state(global: &Global, args: &Args) -> Result<u8> {
     let state = runtime::lifecycle::state(&global.runtimes()?.look(&args.id)?)?;
     let text = serde_json::to_string_pretty(&state).unwrap_or_default();
-    let failed = |source| Error::File { path: "stdout".into(), source };
-    writeln!(std::io::stdout(), "{text}").map_err(failed)?;
+    print::line(text)?;
     Ok(0)
 }
