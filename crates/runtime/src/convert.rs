@@ -181,6 +181,7 @@ fn linux(network: Network) -> Linux {
     linux
         .set_namespaces(Some(defaults::namespaces(network != Network::Host)))
         .set_resources(Some(resources))
+        .set_seccomp(Some(defaults::seccomp()))
         .set_masked_paths(Some(defaults::masked_paths()))
         .set_readonly_paths(Some(defaults::readonly_paths()));
     linux

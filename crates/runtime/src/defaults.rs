@@ -8,7 +8,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{
     Capability, LinuxCapabilities, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType,
-    Mount,
+    LinuxSeccomp, Mount,
 };
 
 /// The search path of an image that names none.
@@ -44,6 +44,11 @@ pub fn capabilities(uid: u32) -> LinuxCapabilities {
         .set_inheritable(None)
         .set_ambient(None);
     sets
+}
+
+/// The filter of system calls that goes with the fourteen.
+pub fn seccomp() -> LinuxSeccomp {
+    seccomp::docker_default(&HashSet::from(CAPABILITIES))
 }
 
 /// Host facts that a container must not read: hidden by an empty file or directory.

@@ -11,7 +11,6 @@ use oci_spec::runtime::{
 };
 
 use crate::abi::Machine;
-use crate::error::Result;
 
 /// The address family of the kernel's cryptography, whose sockets write to the page cache.
 const AF_ALG: u64 = 38;
@@ -101,10 +100,9 @@ const OF_CAPABILITY: [(Capability, &str); 14] = [
 
 /// Docker's default profile for a container whose bounding set is `capabilities`, on this machine and its kernel.
 ///
-/// # Errors
-/// [`crate::Error::Machine`] where filters are not supported.
-pub fn docker_default(capabilities: &HashSet<Capability>) -> Result<LinuxSeccomp> {
-    Ok(docker_default_for(capabilities, Machine::native()?, kernel()))
+/// On a machine that is not known here it names no architecture; [`crate::compile`] then refuses it.
+pub fn docker_default(capabilities: &HashSet<Capability>) -> LinuxSeccomp {
+    docker_default_for(capabilities, Machine::native().ok(), kernel())
 }
 
 /// The version of the running kernel.
@@ -115,10 +113,10 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Docker's default profile for a machine and a kernel of this version.
+/// The same for a machine and a kernel of this version.
 pub fn docker_default_for(
     capabilities: &HashSet<Capability>,
-    machine: Machine,
+    machine: Option<Machine>,
     kernel: (u32, u32),
 ) -> LinuxSeccomp {
     let mut rules = vec![allow(ALWAYS)];
@@ -127,7 +125,7 @@ pub fn docker_default_for(
     }
     rules.extend(sockets());
     rules.extend(PERSONALITIES.map(|domain| allow_if("personality", (0, Op::ScmpCmpEq, domain, None))));
-    rules.extend(OF_MACHINE.iter().filter(|(of, _)| *of == machine).map(|(_, names)| allow(names)));
+    rules.extend(OF_MACHINE.iter().filter(|(of, _)| Some(*of) == machine).map(|(_, names)| allow(names)));
     let held = OF_CAPABILITY.iter().filter(|(capability, _)| capabilities.contains(capability));
     rules.extend(held.map(|(_, names)| allow(names)));
     if !capabilities.contains(&Capability::SysAdmin) {
@@ -144,7 +142,7 @@ pub fn docker_default_for(
     profile
         .set_default_action(LinuxSeccompAction::ScmpActErrno)
         .set_default_errno_ret(Some(EPERM))
-        .set_architectures(Some(architectures(machine)))
+        .set_architectures(machine.map(architectures))
         .set_syscalls(Some(rules));
     profile
 }
