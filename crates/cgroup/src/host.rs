@@ -217,6 +217,33 @@ pub fn is_unified() -> bool {
     matches!(Host::get(), Ok(Host::Unified(_)))
 }
 
+/// This process's group in one hierarchy of version 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnGroup {
+    /// The hierarchy's controllers, or its name as `name=systemd`.
+    pub controllers: Vec<String>,
+    /// The group's directory on this host.
+    pub path: PathBuf,
+}
+
+/// The groups of version 1 that this process is in now; none on a host of version 2.
+///
+/// # Errors
+/// [`Error::NoHierarchy`]; those of reading `/proc/self/cgroup`.
+#[expect(clippy::disallowed_methods, reason = "the kernel's file about this process")]
+pub fn own_groups() -> Result<Vec<OwnGroup>> {
+    let Host::Legacy(hierarchies) = Host::get()? else { return Ok(Vec::new()) };
+    // Not the text that is kept: this process may have been given another group since.
+    let file = "/proc/self/cgroup";
+    let text =
+        std::fs::read_to_string(file).call("read", || file.into()).about("looking for the own cgroup")?;
+    let own = |one: &Hierarchy| {
+        let path = one.mount.join(one.own(&text)?);
+        Some(OwnGroup { controllers: one.controllers.clone(), path })
+    };
+    Ok(hierarchies.iter().filter(|one| !one.controllers.is_empty()).filter_map(own).collect())
+}
+
 /// True where this process cannot be expected to own the hierarchies: no root, or root of a user namespace only.
 #[expect(clippy::disallowed_methods, reason = "the kernel's file about this process")]
 pub fn is_rootless() -> bool {

@@ -48,6 +48,6 @@ mod watch;
 pub use error::{Error, Result};
 pub use exec::Inside;
 pub use group::{Driver, Group, Place, Request, Version};
-pub use host::{Shown, hierarchies, is_rootless, is_unified};
+pub use host::{OwnGroup, Shown, hierarchies, is_rootless, is_unified, own_groups};
 pub use stats::Stats;
 pub use watch::{Notice, Watch};

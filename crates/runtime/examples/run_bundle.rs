@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use oci_spec::runtime::Spec;
-use runtime::{Error, Manner, Request, RootSource, Stdio, Supervisor, Tie, start};
+use runtime::{Error, Guard, Manner, Request, RootSource, Stdio, Supervisor, Tie, start};
 
 /// SIGTERM on every architecture.
 const STOP_SIGNAL: i32 = 15;
@@ -35,6 +35,7 @@ fn run(bundle: PathBuf) -> Result<u8, Error> {
         stdio,
         tie: Tie::DiesWithParent,
         manner: Manner::default(),
+        guard: Guard::Mounts,
     };
     let started = start(request)?;
     Ok(supervisor.wait(&started, None)?.code())

@@ -85,7 +85,7 @@ pub(crate) fn drop_unknown(config: &mut Value) -> Option<String> {
 }
 
 /// Takes out of a configuration the capabilities that this runtime has not got itself, and the ambient ones that are not
-/// both permitted and inheritable, as prctl(2) asks; the warnings name them. In a user namespace of its own a process has all.
+/// both permitted and inheritable, as prctl(2) asks; the warnings name them, but for what is merely not inheritable. In a user namespace of its own a process has all.
 ///
 /// # Errors
 /// [`Error::Invalid`] for inheritable ones beyond the bounding set: the kernel refuses them whoever asks (capset(2)).
@@ -120,7 +120,11 @@ fn grantable(wanted: &mut LinuxCapabilities, own: CapabilitySet) -> Result<Vec<S
     let effective = keep(wanted.effective(), &has);
     let inheritable = keep(wanted.inheritable(), &has);
     let is_in = |set: &Option<Capabilities>, name| set.as_ref().is_some_and(|names| names.contains(&name));
-    let ambient = keep(wanted.ambient(), &|name| is_in(&permitted, name) && is_in(&inheritable, name));
+    let mut ambient = keep(wanted.ambient(), &|name| is_in(&permitted, name));
+    // buildah asks for ambient ones in every container and for no inheritable one: a warning each time would tell nobody anything.
+    if let Some(ambient) = &mut ambient {
+        ambient.retain(|name| is_in(&inheritable, *name));
+    }
     if let Some(name) = inheritable.iter().flatten().find(|name| !is_in(&bounding, **name)) {
         let why = format!("{} is not in the bounding set: operation not permitted", full_name(name));
         return Err(Error::Invalid { member: "process.capabilities.inheritable".into(), why });

@@ -53,7 +53,7 @@ pub use example::example;
 pub use features::features;
 pub use process::{Started, start};
 pub use relay::Relay;
-pub use request::{Manner, Request, RootSource, Stdio, Tie};
+pub use request::{Guard, Manner, Request, RootSource, Stdio, Tie};
 pub use supervise::{Ended, Supervisor};
 pub use terminal::{RawTerminal, window_size};
 pub use volume::Volume;

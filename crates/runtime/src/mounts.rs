@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use cgroup::Shown;
+use cgroup::{OwnGroup, Shown};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
@@ -49,7 +49,14 @@ pub(crate) fn mount(root: &Root, plan: &MountPlan) -> Result<OwnedFd> {
             let target = directory(root, &plan.destination, KERNEL_KINDS.contains(&kind.as_str()))?;
             place(root, mounted, &target, plan)
         }
-        Source::Cgroups(hierarchies) => cgroups(root, plan, hierarchies),
+        Source::Cgroups(hierarchies) => cgroups(root, plan, hierarchies, None),
+        Source::OwnCgroups(hierarchies) => {
+            let own = cgroup::own_groups().map_err(|error| match error {
+                cgroup::Error::Call { source, .. } => source,
+                other => Error::new("cgroup", other.to_string(), Errno::NODEV),
+            })?;
+            cgroups(root, plan, hierarchies, Some(&own))
+        }
     }
 }
 
@@ -167,8 +174,13 @@ fn plain(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One cgroup file system, or a small one with a directory for each of version 1.
-fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Shown]) -> Result<OwnedFd> {
+/// One cgroup file system, or a small one with a directory for each of version 1: with those that exist, or all anew.
+fn cgroups(
+    root: &Root,
+    plan: &MountPlan,
+    hierarchies: &[Shown],
+    own: Option<&[OwnGroup]>,
+) -> Result<OwnedFd> {
     let target = directory(root, &plan.destination, true)?;
     let attributes = plan.options.set;
     if let [only] = hierarchies
@@ -185,8 +197,12 @@ fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Shown]) -> Result<Owned
     let inside = Root::from_fd(base);
     for one in hierarchies {
         let below = directory(&inside, Path::new(&one.directory), true)?;
-        // A hierarchy that this namespace may not mount is left out: its directory stays empty.
-        if let Ok(mounted) = hierarchy(one, attributes) {
+        let mounted = match own {
+            Some(own) => own_group(one, own, &plan.options)?,
+            // A hierarchy that this namespace may not mount is left out: its directory stays empty.
+            None => hierarchy(one, attributes).ok(),
+        };
+        if let Some(mounted) = mounted {
             attach(mounted.as_fd(), below.as_fd()).map_err(|e| onto(e, Path::new(&one.directory)))?;
         }
         for name in one.controllers.iter().filter(|name| **name != one.directory && !name.contains('=')) {
@@ -197,6 +213,19 @@ fn cgroups(root: &Root, plan: &MountPlan, hierarchies: &[Shown]) -> Result<Owned
     let base = inside.into_fd();
     set(&base, Extent::Mount, attributes & Attr::MOUNT_ATTR_RDONLY, Attr::empty())?;
     Ok(base)
+}
+
+/// The directory of the own group in a hierarchy, with all that is asked of the mount; none where the host has not mounted it.
+fn own_group(one: &Shown, own: &[OwnGroup], options: &Options) -> Result<Option<OwnedFd>> {
+    let Some(group) = own.iter().find(|group| group.controllers == one.controllers) else { return Ok(None) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(&group.path, flags, Mode::empty())
+        .map_err(|errno| Error::new("open", format!("{:?}", group.path), errno))?;
+    let tree = clone_tree(directory.as_fd(), Extent::Mount).map_err(|e| onto(e, &group.path))?;
+    let change =
+        Change { set: options.set, clear: options.clear, propagation: Some(MountPropagationFlags::PRIVATE) };
+    set_attributes(tree.as_fd(), Extent::Mount, change)?;
+    Ok(Some(tree))
 }
 
 fn hierarchy(one: &Shown, attributes: Attr) -> Result<OwnedFd> {

@@ -20,6 +20,17 @@ pub struct Request {
     pub tie: Tie,
     /// What engines ask for.
     pub manner: Manner,
+    /// Who keeps the process from devices that are not listed for it.
+    pub guard: Guard,
+}
+
+/// What stands between a process and a device that its configuration does not give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing else, so no node works but those of the listed devices.
+    Mounts,
+    /// A control group with the configuration's rules, or the kernel, which lets nobody make a node in a user namespace.
+    Elsewhere,
 }
 
 /// How a container is made, beside what its configuration says.

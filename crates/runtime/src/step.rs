@@ -180,6 +180,9 @@ pub(crate) enum Source {
     New { kind: String, source: String },
     /// The cgroup hierarchies: one file system of version 2, or a directory with one for each of version 1.
     Cgroups(Vec<cgroup::Shown>),
+    /// The process's own groups of version 1 where the host has them, for a container without a cgroup namespace: in a new
+    /// mount it would see those of the whole host.
+    OwnCgroups(Vec<cgroup::Shown>),
 }
 
 /// A device node.

@@ -7,7 +7,7 @@ use cli::{During, Failure};
 use descriptor::{ContainerLine, Exit};
 use oci_spec::runtime::Spec;
 use overlay::Mounted;
-use runtime::{Ended, Manner, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
+use runtime::{Ended, Guard, Manner, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
 use store::{Container, State};
 use sys::Root;
@@ -62,6 +62,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
         stdio: launch.stdio,
         tie: launch.tie,
         manner: Manner::default(),
+        guard: Guard::Mounts,
     };
     let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
     state.set_running(started.pid);

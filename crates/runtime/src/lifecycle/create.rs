@@ -18,7 +18,7 @@ use crate::lifecycle::record::{Process, Record, Status};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
-use crate::request::{Manner, Request, RootSource, Stdio, Tie};
+use crate::request::{Guard, Manner, Request, RootSource, Stdio, Tie};
 
 /// What a container is made of.
 #[derive(Debug)]
@@ -138,6 +138,7 @@ impl Draft {
             stdio: creation.stdio,
             tie: Tie::Outlives,
             manner: creation.manner,
+            guard: guard(creation.rootless),
         }
     }
 
@@ -207,6 +208,11 @@ impl Draft {
             let _ = self.directory.remove();
         }
     }
+}
+
+/// The control group has device rules, but for callers that may go without; those that are in a user namespace need none.
+fn guard(rootless: bool) -> Guard {
+    if rootless && !cgroup::is_rootless() { Guard::Mounts } else { Guard::Elsewhere }
 }
 
 fn record(creation: &Creation) -> Result<Record> {

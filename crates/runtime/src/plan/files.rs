@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, Mount, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Mount, Process, Spec};
 use rustix::process::Uid;
 
-use super::devices::{all_devices, device_nodes};
+use super::devices::device_nodes;
 use super::invalid;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -21,6 +21,7 @@ pub(super) fn file_systems(
     linux: &Linux,
     bundle: &Path,
     stdio: &Stdio,
+    devices: bool,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     let mounts = spec.mounts().clone().unwrap_or_default();
@@ -32,9 +33,8 @@ pub(super) fn file_systems(
         let options = Options::parse(&words, "/dev")?;
         steps.push(mount_step(MountPlan { destination: "/dev".into(), what, options }));
     }
-    let devices = all_devices(linux);
     for mount in &mounts {
-        let mut plan = plan_mount(mount, bundle)?;
+        let mut plan = plan_mount(mount, linux, bundle)?;
         // /dev is sealed once its nodes are there; devpts holds nothing but terminals.
         if !devices && !is_dev(mount.destination()) && mount.typ().as_deref() != Some("devpts") {
             plan.options = plan.options.without_devices();
@@ -73,7 +73,7 @@ pub(super) fn is_dev(destination: &Path) -> bool {
     names.next().is_some_and(|first| first.as_os_str() == "dev") && names.next().is_none()
 }
 
-pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
+pub(super) fn plan_mount(mount: &Mount, linux: &Linux, bundle: &Path) -> Result<MountPlan> {
     let destination = mount.destination().clone();
     let words = mount.options().clone().unwrap_or_default();
     let mut options = Options::parse(&words, &destination.display().to_string())?;
@@ -90,13 +90,7 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         Source::Bind { path: bundle.join(path), recursive }
     } else if kind == "cgroup" || kind == "cgroup2" {
         options.data.clear();
-        let version_2 = || vec![cgroup::Shown { directory: String::new(), controllers: Vec::new() }];
-        let shown = match kind {
-            "cgroup2" => Ok(version_2()),
-            _ => cgroup::hierarchies(),
-        };
-        // A host without any has nothing to show but what a container's own mount brings.
-        Source::Cgroups(shown.unwrap_or_else(|_| version_2()))
+        cgroup_file_systems(kind, linux)
     } else {
         let source = source.map_or(kind.to_string(), |path| path.display().to_string());
         Source::New { kind: kind.to_string(), source }
@@ -108,4 +102,21 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
 pub(super) fn console_size(process: &Process) -> Option<(u16, u16)> {
     let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
     process.console_size().map(|size| (narrow(size.height()), narrow(size.width())))
+}
+
+/// What a mount of cgroups shows: all that its cgroup namespace has, or without one the container's own groups, as runc does.
+fn cgroup_file_systems(kind: &str, linux: &Linux) -> Source {
+    let version_2 = || vec![cgroup::Shown { directory: String::new(), controllers: Vec::new() }];
+    let shown = if kind == "cgroup2" { Ok(version_2()) } else { cgroup::hierarchies() };
+    // A host without any has nothing to show but what a container's own mount brings.
+    let hierarchies = shown.unwrap_or_else(|_| version_2());
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let is_apart = namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup);
+    let of_version_1: Vec<_> =
+        hierarchies.iter().filter(|one| !one.controllers.is_empty()).cloned().collect();
+    if is_apart || of_version_1.is_empty() {
+        Source::Cgroups(hierarchies)
+    } else {
+        Source::OwnCgroups(of_version_1)
+    }
 }

@@ -14,7 +14,7 @@ use rustix::process::Uid;
 use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::hooks::HookKind;
-use crate::request::{Request, Stdio, Tie};
+use crate::request::{Guard, Request, Stdio, Tie};
 use crate::step::{Action, Command, Entry, Step};
 use crate::{filter, refuse};
 use confine::confine;
@@ -50,7 +50,7 @@ pub(crate) struct Stops {
 impl Plan {
     /// Plans the setup.
     pub(crate) fn new(request: Request, stops: Stops) -> Result<(Self, Stdio)> {
-        let Request { spec, bundle, root, stdio, tie, manner } = request;
+        let Request { spec, bundle, root, stdio, tie, manner, guard } = request;
         refuse::unsupported(&spec)?;
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
@@ -71,8 +71,9 @@ impl Plan {
         steps.extend(joins);
         let propagation = root_propagation(&linux)?;
         steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
-        steps.push(Step::new("mount the root", Action::Root(root, all_devices(&linux))));
-        file_systems(&spec, &linux, &bundle, &stdio, &mut steps)?;
+        let devices = guard == Guard::Elsewhere || all_devices(&linux);
+        steps.push(Step::new("mount the root", Action::Root(root, devices)));
+        file_systems(&spec, &linux, &bundle, &stdio, devices, &mut steps)?;
         hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
         confine(&spec, &linux, flags, manner, &mut steps);
         if stops.ready {
