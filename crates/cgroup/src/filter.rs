@@ -135,7 +135,8 @@ impl Exceptions {
         Ok(state)
     }
 
-    /// The kernel allows an access where one exception allows all of it, so that each has what wider ones allow, too.
+    /// The kernel allows an opening where one exception allows all of it, reading and writing, so that each has what wider ones
+    /// allow of these, too. Making a node is asked for alone, and each exception is written as it was configured in that.
     fn join(&mut self) {
         if self.allow {
             return;
@@ -143,7 +144,7 @@ impl Exceptions {
         let all = self.list.clone();
         for (pattern, access) in &mut self.list {
             let wider = all.iter().filter(|(one, _)| one.covers(*pattern));
-            *access = wider.fold(*access, |access, (_, more)| access | more);
+            *access = wider.fold(*access, |access, (_, more)| access | (more & (READ | WRITE)));
         }
     }
 
@@ -314,7 +315,7 @@ pub(crate) mod tests {
         let state = Exceptions::of(&rules).expect("a list");
         let lines: Vec<String> =
             state.list.iter().map(|(pattern, access)| Line(*pattern, *access).to_string()).collect();
-        assert_eq!(lines[..4], ["b 8:* rm", "c *:* m", "b *:* m", "c 1:3 rwm"]);
+        assert_eq!(lines[..4], ["b 8:* r", "c *:* m", "b *:* m", "c 1:3 rwm"]);
     }
 
     #[test]
