@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::Root;
 
 use crate::error::{Error, Result};
-use crate::lifecycle::directory;
+use crate::lifecycle::{directory, notify};
 
 /// A bundle whose configuration was read; changes to the file mean nothing from then on.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl Bundle {
             return Err(Error::Invalid { member: "ociVersion".into(), why });
         }
         Ok(Self { path, bytes, spec, warnings })
+    }
+
+    /// Adds variables to its process's environment, for this container alone.
+    pub fn add_environment(&mut self, more: impl IntoIterator<Item = String>) {
+        notify::add_environment(&mut self.spec, more);
     }
 
     /// Whether its process is to have a terminal.

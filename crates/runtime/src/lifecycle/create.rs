@@ -1,5 +1,6 @@
 //! `create` and `run`: from a bundle to a container, or to nothing.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Pid;
@@ -14,6 +15,7 @@ use crate::lifecycle::birthday;
 use crate::lifecycle::bundle::Bundle;
 use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
+use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
@@ -35,6 +37,8 @@ pub struct Creation {
     pub driver: cgroup::Driver,
     /// The caller may not expect to be allowed to make any.
     pub rootless: bool,
+    /// The socket of who wants to be told that the container is ready (`NOTIFY_SOCKET`).
+    pub manager: Option<OsString>,
 }
 
 /// A container and its first process.
@@ -48,6 +52,8 @@ pub struct Created {
     pub started: Started,
     /// What its configuration asks for and nobody can have, where that is no error.
     pub warnings: Vec<String>,
+    /// What it says of being ready, where its command runs already and somebody wants to know.
+    pub notify: Option<Notify>,
 }
 
 /// Makes a container that waits for [`start`](crate::lifecycle::start).
@@ -80,16 +86,17 @@ fn make(runtimes: &Runtimes, creation: Creation, waits: bool) -> Result<Created>
         directory,
         record,
         supervisor: Supervisor::of(&creation.bundle.spec),
+        notify: None,
         init: None,
         hooked: false,
     };
-    match draft.build(creation, waits) {
+    match draft.hear(runtimes, &mut creation, waits).and_then(|()| draft.build(creation, waits)) {
         Ok((cloned, terminal)) => {
             let Cloned { pid, pidfd } = cloned;
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
-            let Draft { directory, record, .. } = draft;
+            let Draft { directory, record, notify, .. } = draft;
             let started = Started { pid, pidfd, terminal, _watcher: None };
-            Ok(Created { directory, record, started, warnings })
+            Ok(Created { directory, record, started, warnings, notify })
         }
         Err(error) => {
             draft.undo();
@@ -104,12 +111,24 @@ struct Draft {
     record: Record,
     /// Who answers for its filter's notifications.
     supervisor: Option<Supervisor>,
+    /// Where it says that it is ready.
+    notify: Option<Notify>,
     init: Option<Newborn>,
     /// Hooks of the host have run, so the last ones are due, too.
     hooked: bool,
 }
 
 impl Draft {
+    /// Gives it a place to say that it is ready; who listens there is who lets its command run.
+    fn hear(&mut self, runtimes: &Runtimes, creation: &mut Creation, waits: bool) -> Result<()> {
+        let Some(manager) = &creation.manager else { return Ok(()) };
+        notify::add(&mut creation.bundle.spec, &self.directory.make_notify(runtimes)?)?;
+        if !waits {
+            self.notify = self.directory.notify(manager)?;
+        }
+        Ok(())
+    }
+
     fn build(&mut self, creation: Creation, waits: bool) -> Result<(Cloned, Option<OwnedFd>)> {
         self.directory.set_config(&creation.bundle.bytes)?;
         // The groups' names first: whoever finds this record after a crash can remove them.

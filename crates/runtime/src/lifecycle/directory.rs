@@ -1,5 +1,6 @@
 //! The state root, and a container's directory in it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -15,6 +16,7 @@ use crate::capability;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
 use crate::lifecycle::id::Id;
+use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Record, Status};
 
 /// The state root and what is in it are nobody else's to look into.
@@ -243,12 +245,34 @@ impl Directory {
         Ok(SocketAddrUnix::new(path).call("bind", || SOCKET.into())?)
     }
 
+    /// The place for a socket that tells of being ready; its path.
+    #[allow(clippy::disallowed_methods, reason = "the state root, as the caller names it")]
+    pub(crate) fn make_notify(&self, runtimes: &Runtimes) -> Result<PathBuf> {
+        let all = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        mkdirat(&self.root, notify::DIRECTORY, all).call("mkdirat", || notify::DIRECTORY.into())?;
+        let failed = |source| Error::File { path: runtimes.path.clone(), source };
+        let root = std::fs::canonicalize(&runtimes.path).map_err(failed)?;
+        Ok(root.join(self.id.as_str()).join(notify::DIRECTORY))
+    }
+
+    /// Makes that socket, with what is told going to `manager`; none where the container has no place for it.
+    ///
+    /// # Errors
+    /// Those of the sockets.
+    pub fn notify(&self, manager: &OsStr) -> Result<Option<Notify>> {
+        Notify::new(&self.root, manager)
+    }
+
     /// Removes the directory with what is in it.
     pub(crate) fn remove(&self) -> Result<()> {
         let again = self.root.open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         for entry in Dir::read_from(again).call("getdents64", || self.id.to_string())?.flatten() {
             let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
+            if name.to_bytes() == notify::DIRECTORY.as_bytes() {
+                let place = self.root.open_dir(notify::DIRECTORY)?;
+                let _ = unlinkat(&place, notify::SOCKET, AtFlags::empty());
+                unlinkat(&self.root, name, AtFlags::REMOVEDIR).call("unlinkat", || format!("{name:?}"))?;
+            } else if !matches!(name.to_bytes(), b"." | b"..") {
                 unlinkat(&self.root, name, AtFlags::empty()).call("unlinkat", || format!("{name:?}"))?;
             }
         }

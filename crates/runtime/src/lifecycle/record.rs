@@ -61,7 +61,7 @@ impl Process {
     }
 
     /// A descriptor of it; none where it has ended, a zombie included.
-    pub(crate) fn open(&self) -> Option<OwnedFd> {
+    pub fn open(&self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Looked at once the descriptor holds whoever has the number.

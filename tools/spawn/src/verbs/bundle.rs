@@ -1,13 +1,15 @@
 //! What `create` and `run` share: the options that make a container of a bundle.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use runtime::lifecycle::{self, Creation, Id};
-use runtime::{Error, Manner, Stdio};
+use runtime::{Error, Manner, Started, Stdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::Call;
 
+use crate::verbs::handover;
 use crate::verbs::{Global, Result};
 
 /// A new container.
@@ -37,20 +39,36 @@ pub(crate) struct Bundle {
     #[arg(long)]
     pub(crate) no_new_keyring: bool,
 
-    /// How many descriptors from number 3 on the container gets
+    /// A socket that takes a descriptor of the container's first process
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
+
+    /// How many descriptors from number 3 on the container gets, beside those of $LISTEN_FDS
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) preserve_fds: u32,
 }
 
 impl Bundle {
+    /// Makes sure of the descriptors to hand on, before anything else is opened, and opens the bundle.
+    pub(crate) fn open(&self, detached: bool) -> Result<Opened> {
+        let listening = handover::listening();
+        let preserved = handover::preserved(listening.count, self.preserve_fds)?;
+        let mut bundle = lifecycle::Bundle::open(&self.bundle)?;
+        bundle.add_environment(listening.environment);
+        check_console(bundle.wants_terminal(), detached, self.console_socket.as_ref())?;
+        let takes = self.pidfd_socket.as_ref().map(handover::connect).transpose()?;
+        Ok(Opened { bundle, preserved, takes })
+    }
+
     /// What is to be made, with these streams.
-    pub(crate) fn creation(&self, global: &Global, bundle: lifecycle::Bundle, stdio: Stdio) -> Creation {
+    pub(crate) fn creation(&self, global: &Global, opened: Opened, stdio: Stdio) -> Creation {
         Creation {
             id: self.id.clone(),
-            bundle,
+            bundle: opened.bundle,
             stdio,
+            manager: manager(),
             manner: Manner {
-                preserved: self.preserve_fds,
+                preserved: opened.preserved,
                 keyring: !self.no_new_keyring,
                 pivot: !self.no_pivot,
             },
@@ -59,10 +77,28 @@ impl Bundle {
         }
     }
 
-    /// Writes the pid file.
-    pub(crate) fn write_pid(&self, pid: u32) -> Result<()> {
-        write_pid(self.pid_file.as_deref(), pid)
+    /// Tells who asked for it which process it is.
+    pub(crate) fn tell(&self, takes: Option<&OwnedFd>, started: &Started) -> Result<()> {
+        if let Some(socket) = takes {
+            handover::send(socket, "standard", &started.pidfd)?;
+        }
+        write_pid(self.pid_file.as_deref(), started.pid)
     }
+}
+
+/// A bundle, and what the caller hands over beside it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) bundle: lifecycle::Bundle,
+    /// How many descriptors go on.
+    pub(crate) preserved: u32,
+    /// Who takes the process's own.
+    pub(crate) takes: Option<OwnedFd>,
+}
+
+/// The socket of the service manager that waits for the container.
+pub(crate) fn manager() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
 }
 
 /// Writes the pid file; who waits for it sees it whole.

@@ -15,7 +15,8 @@ pub(crate) struct Args {
 /// Makes it and leaves it waiting.
 pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
     let bundle = args.bundle;
-    let opened = lifecycle::Bundle::open(&bundle.bundle)?;
+    let mut opened = bundle.open(true)?;
+    let takes = opened.takes.take();
     let stdio = match &bundle.console_socket {
         Some(path) => bundle::console(path)?,
         None => bundle::streams()?,
@@ -23,7 +24,7 @@ pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
     let runtimes = global.runtimes()?;
     let created = lifecycle::create(&runtimes, bundle.creation(global, opened, stdio))?;
     log::warnings(global, &created.warnings);
-    if let Err(error) = bundle.write_pid(created.started.pid) {
+    if let Err(error) = bundle.tell(takes.as_ref(), &created.started) {
         // Nobody could find it.
         let _ = lifecycle::delete(&created.directory, true);
         return Err(error);

@@ -19,6 +19,30 @@ use crate::verbs::Result;
 /// The first descriptor beyond the standard ones.
 const FIRST: u32 = 3;
 
+/// What a service manager has opened for this process (sd_listen_fds(3)).
+#[derive(Debug, Default)]
+pub(crate) struct Listening {
+    /// How many sockets, from number 3 on.
+    pub(crate) count: u32,
+    /// What the container is told of them.
+    pub(crate) environment: Vec<String>,
+}
+
+/// Looks whether there are any, and for this process.
+pub(crate) fn listening() -> Listening {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return Listening::default();
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0);
+    if count == 0 {
+        return Listening::default();
+    }
+    let mut environment = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".into()];
+    environment.extend(std::env::var("LISTEN_FDNAMES").ok().map(|names| format!("LISTEN_FDNAMES={names}")));
+    Listening { count, environment }
+}
+
 /// Makes sure that the caller has opened what it wants to be handed on. To be called before anything else is opened, which
 /// could stand in its place.
 pub(crate) fn preserved(listening: u32, preserved: u32) -> Result<u32> {

@@ -1,7 +1,7 @@
 //! `run`: a container from its making to its end, or left running with `--detach`.
 
-use runtime::lifecycle::{self, Created, Id};
-use runtime::{RawTerminal, Relay, Stdio, Supervisor};
+use runtime::lifecycle::{self, Created, Id, Notify};
+use runtime::{RawTerminal, Relay, Started, Stdio, Supervisor};
 
 use crate::verbs::bundle as given;
 use crate::verbs::bundle::Bundle;
@@ -28,10 +28,10 @@ pub(crate) struct Args {
 
 /// Runs it; the status is the container's own, or 0 with `--detach`.
 pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
+    let mut opened = args.bundle.open(args.detach)?;
     let runtimes = global.runtimes()?;
-    let bundle = lifecycle::Bundle::open(&args.bundle.bundle)?;
     let keyboard = match &args.bundle.console_socket {
-        None if !args.detach && bundle.wants_terminal() => Some(RawTerminal::open()?),
+        None if !args.detach && opened.bundle.wants_terminal() => Some(RawTerminal::open()?),
         _ => None,
     };
     let stdio = match (&args.bundle.console_socket, &keyboard) {
@@ -42,16 +42,26 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
         (None, None) => given::streams()?,
     };
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
-    let Created { directory, mut started, warnings, .. } =
-        lifecycle::run(&runtimes, args.bundle.creation(global, bundle, stdio))?;
+    let takes = opened.takes.take();
+    let Created { directory, mut started, warnings, notify, .. } =
+        lifecycle::run(&runtimes, args.bundle.creation(global, opened, stdio))?;
     log::warnings(global, &warnings);
-    if let Err(error) = args.bundle.write_pid(started.pid) {
+    if let Err(error) = args.bundle.tell(takes.as_ref(), &started) {
         let _ = lifecycle::delete(&directory, true);
         return Err(error);
     }
     // The others may look at it and work on it from here on.
     drop(directory);
-    let Some(supervisor) = &mut supervisor else { return Ok(0) };
+    let Some(supervisor) = &mut supervisor else {
+        if let Some(notify) = notify {
+            // Who wants to know waits for this process to say so.
+            notify.forward(&started.pidfd, started.pid)?;
+        }
+        return Ok(0);
+    };
+    if let Some(notify) = notify {
+        forward_beside(notify, &started)?;
+    }
     let relay = match (started.terminal.take(), keyboard) {
         (Some(master), Some(keyboard)) => {
             let output = given::copy(std::io::stdout())?;
@@ -64,6 +74,13 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
         log::warnings(global, &remove(&runtimes, &args.bundle.id)?);
     }
     Ok(ended.code())
+}
+
+/// Tells the manager while this process stands by the container: it is this process that the manager watches, and believes.
+fn forward_beside(notify: Notify, started: &Started) -> Result<()> {
+    let container = given::copy(&started.pidfd)?;
+    std::thread::spawn(move || notify.forward(&container, std::process::id()));
+    Ok(())
 }
 
 /// Removes it; somebody else may have done so.
