@@ -16,7 +16,7 @@ use crate::filter::Supervisor;
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
 use crate::newborn::{Newborn, Place};
-use crate::plan::Further;
+use crate::plan::{self, Further};
 use crate::process::Started;
 use crate::request::{Manner, Stdio};
 
@@ -31,6 +31,19 @@ pub struct Execution<'a> {
     pub preserved: u32,
     /// Where below the container's control group it goes.
     pub inside: Inside,
+}
+
+/// The processors that a process runs on before it is in its container's control group, as a mask in hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Invalid`] for what is no list of processors.
+pub fn initial_affinity(process: &Process) -> Result<Option<String>> {
+    Ok(plan::initial_affinity(process)?.map(|processors| {
+        let digit = |four: &[bool]| four.iter().rev().fold(0, |sum, &bit| sum * 2 + u32::from(bit));
+        let digits = processors.chunks(4).rev().filter_map(|four| char::from_digit(digit(four), 16));
+        let text: String = digits.skip_while(|&digit| digit == '0').collect();
+        format!("0x{text}")
+    }))
 }
 
 /// A container that may be given processes.
@@ -82,9 +95,37 @@ impl Host {
         whole["process"] = serde_json::from_slice(bytes).map_err(wrong)?;
         let unknown = capability::drop_unknown(&mut whole);
         let process = serde_json::from_value(whole["process"].take()).map_err(wrong)?;
+        let process = self.inherit(process);
         let (process, mut warnings) = self.grantable(process)?;
         warnings.extend(unknown);
         Ok((process, warnings))
+    }
+
+    /// What the process does not say is as with the container's own, as runc does.
+    fn inherit(&self, mut process: Process) -> Process {
+        let Some(own) = self.spec.process() else { return process };
+        if process.capabilities().is_none() {
+            process.set_capabilities(own.capabilities().clone());
+        }
+        if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+            process.set_rlimits(own.rlimits().clone());
+        }
+        if process.apparmor_profile().is_none() {
+            process.set_apparmor_profile(own.apparmor_profile().clone());
+        }
+        if process.selinux_label().is_none() {
+            process.set_selinux_label(own.selinux_label().clone());
+        }
+        if process.scheduler().is_none() {
+            process.set_scheduler(own.scheduler().clone());
+        }
+        if process.io_priority().is_none() {
+            process.set_io_priority(own.io_priority().clone());
+        }
+        if process.exec_cpu_affinity().is_none() {
+            process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
+        }
+        process
     }
 
     /// The process without the capabilities that nobody can give it; the warnings name them.

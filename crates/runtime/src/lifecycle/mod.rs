@@ -28,7 +28,7 @@ pub use control::{pause, processes, resume, stats, update, watch};
 pub use create::{Created, Creation, create, run};
 pub use delete::delete;
 pub use directory::{Directory, Runtimes, bounded};
-pub use exec::{Execution, Host};
+pub use exec::{Execution, Host, initial_affinity};
 pub use id::Id;
 pub use notify::Notify;
 pub use record::{Record, SPECIFICATION, Status, state};

@@ -142,6 +142,12 @@ fn link(kind: LinuxNamespaceType) -> (&'static str, ThreadNameSpaceType) {
     }
 }
 
+/// Whether each processor is in `process.execCPUAffinity.initial`, from the first on.
+pub(crate) fn initial_affinity(process: &Process) -> Result<Option<Vec<bool>>> {
+    let initial = Affinity::of(process)?.initial;
+    Ok(initial.map(|set| (0..CpuSet::MAX_CPU).map(|cpu| set.is_set(cpu)).collect()))
+}
+
 /// `process.execCPUAffinity`.
 struct Affinity {
     /// Before the process is in its control group.

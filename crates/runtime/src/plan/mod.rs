@@ -20,7 +20,7 @@ use crate::{filter, refuse};
 use confine::confine;
 use devices::all_devices;
 use files::file_systems;
-pub(crate) use further::Further;
+pub(crate) use further::{Further, initial_affinity};
 pub(crate) use namespaces::makes;
 use namespaces::{CLONE_NEWCGROUP, Namespaces, namespaces, root_propagation};
 use process::{become_user, command, give_up_rights};

@@ -1,9 +1,10 @@
 //! Who the process is, what it may do and what it runs.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Capabilities, PosixRlimit, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -61,15 +62,17 @@ pub(super) fn filter_step(action: Action) -> Step {
 }
 
 pub(super) fn rights(process: &Process) -> Result<Rights> {
-    let capabilities = process.capabilities().clone().unwrap_or_default();
-    let set = |names: &Option<Capabilities>| capability_set(names.as_ref());
+    // None where there is no word of them: the type's default is docker's old choice, not nothing.
+    let set = |pick: fn(&LinuxCapabilities) -> &Option<Capabilities>| {
+        capability_set(process.capabilities().as_ref().and_then(|sets| pick(sets).as_ref()))
+    };
     let sets = CapabilitySets {
-        effective: set(capabilities.effective())?,
-        permitted: set(capabilities.permitted())?,
-        inheritable: set(capabilities.inheritable())?,
+        effective: set(LinuxCapabilities::effective)?,
+        permitted: set(LinuxCapabilities::permitted)?,
+        inheritable: set(LinuxCapabilities::inheritable)?,
     };
     // The kernel raises those alone that are permitted and inheritable (capabilities(7)); the others cannot be granted.
-    let ambient = set(capabilities.ambient())? & sets.permitted & sets.inheritable;
+    let ambient = set(LinuxCapabilities::ambient)? & sets.permitted & sets.inheritable;
     Ok(Rights { sets, ambient })
 }
 
@@ -120,6 +123,16 @@ pub(super) fn rlimit(limit: &PosixRlimit) -> (Resource, Rlimit) {
     (resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) })
 }
 
+/// The entries, each variable once: the last one given counts, as with runc, whatever a program makes of two.
+fn last_of_each(env: &[String]) -> impl Iterator<Item = &String> {
+    let name = |entry: &String| entry.split('=').next().map(str::to_string);
+    let last: HashMap<_, _> = env.iter().enumerate().map(|(at, entry)| (name(entry), at)).collect();
+    env.iter()
+        .enumerate()
+        .filter(move |(at, entry)| last.get(&name(entry)) == Some(at))
+        .map(|(_, entry)| entry)
+}
+
 pub(super) fn command(process: &Process, manner: Manner) -> Result<Command> {
     let words = process.args().clone().unwrap_or_default();
     let name = words.first().cloned().ok_or(Error::Incomplete("process.args"))?;
@@ -128,13 +141,39 @@ pub(super) fn command(process: &Process, manner: Manner) -> Result<Command> {
     };
     let args = words.iter().map(text).collect::<Result<_>>()?;
     let env = process.env().clone().unwrap_or_default();
-    let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(exec::DEFAULT_PATH);
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(exec::DEFAULT_PATH);
     let path =
         path.split(':').map(|directory| PathBuf::from(if directory.is_empty() { "." } else { directory }));
     let preserved = i32::try_from(manner.preserved).unwrap_or(i32::MAX / 2);
     if let Some(entry) = env.iter().find(|entry| !entry.contains('=')) {
         return Err(invalid("process.env", format!("{entry:?} is no KEY=VALUE")));
     }
-    let env = env.iter().map(text).collect::<Result<_>>()?;
+    let env = last_of_each(&env).map(text).collect::<Result<_>>()?;
     Ok(Command { name, args, env, path: path.collect(), preserved })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn process(value: serde_json::Value) -> Process {
+        serde_json::from_value(value).expect("a process")
+    }
+
+    #[test]
+    fn of_a_variable_that_is_given_twice_the_last_counts() {
+        let one = process(json!({"cwd": "/", "args": ["a"], "user": {"uid": 0, "gid": 0},
+            "env": ["A=1", "PATH=/a", "B=2", "A=3=4", "PATH=/b"]}));
+        let command = command(&one, Manner::default()).expect("a command");
+        assert_eq!(command.env, [c"B=2", c"A=3=4", c"PATH=/b"].map(CString::from));
+        assert_eq!(command.path, [PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn a_process_without_a_word_of_capabilities_has_none() {
+        let one = process(json!({"cwd": "/", "args": ["a"], "user": {"uid": 0, "gid": 0}}));
+        let Rights { sets, ambient } = rights(&one).expect("rights");
+        assert!((sets.permitted | sets.effective | sets.inheritable | ambient).is_empty());
+    }
 }

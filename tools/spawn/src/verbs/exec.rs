@@ -131,6 +131,9 @@ pub(crate) fn exec(global: &Global, args: &Args) -> Result<u8> {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
     let execution = Execution { process: &process, stdio, preserved: args.preserve_fds, inside };
     let mut started = host.exec(execution)?;
+    if let Some(mask) = runtime::lifecycle::initial_affinity(&process)? {
+        log::debug(global, &format!("CPU affinity: {mask}"));
+    }
     let told = takes
         .map_or(Ok(()), |socket| handover::send(&socket, "setns", &started.pidfd))
         .and_then(|()| bundle::write_pid(args.pid_file.as_deref(), started.pid));
@@ -175,8 +178,10 @@ impl Args {
         let mut env = process.env().clone().unwrap_or_default();
         env.extend(self.env.iter().cloned());
         process.set_env(Some(env));
-        let own = process.capabilities().clone().unwrap_or_default();
-        process.set_capabilities(Some(with(own, more)));
+        if !more.is_empty() {
+            let own = process.capabilities().clone().unwrap_or_else(none);
+            process.set_capabilities(Some(with(own, more)));
+        }
         let user = self.identity(process.user().clone());
         process.set_user(user);
         Ok(process)
@@ -198,6 +203,13 @@ impl Args {
     }
 }
 
+/// No capabilities, which is not the type's default.
+fn none() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
+    sets
+}
+
 /// Adds capabilities as runc does: never to the inheritable ones, and to the ambient ones where there are inheritable ones.
 fn with(mut sets: LinuxCapabilities, more: &[Capability]) -> LinuxCapabilities {
     let add = |set: &Option<Capabilities>| {
@@ -205,9 +217,6 @@ fn with(mut sets: LinuxCapabilities, more: &[Capability]) -> LinuxCapabilities {
         set.extend(more);
         Some(set)
     };
-    if more.is_empty() {
-        return sets;
-    }
     sets.set_bounding(add(sets.bounding()));
     sets.set_effective(add(sets.effective()));
     sets.set_permitted(add(sets.permitted()));

@@ -29,6 +29,15 @@ pub(crate) fn warnings(global: &Global, warnings: &[String]) {
     }
 }
 
+/// Tells what was done to those who asked for it with `--debug`.
+pub(crate) fn debug(global: &Global, message: &str) {
+    if global.debug {
+        let message = cli::escaped(message);
+        let _ = writeln!(std::io::stderr(), "{TOOL}: debug: {message}");
+        append(global, "debug", &message);
+    }
+}
+
 fn append(global: &Global, level: &str, message: &str) {
     let Some(path) = &global.log else { return };
     let time = runtime::lifecycle::now();
