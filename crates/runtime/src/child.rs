@@ -10,11 +10,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::SocketFlags;
 use rustix::process::{DumpableBehavior, Signal, Uid};
+use rustix::thread::LinkNameSpaceType;
 use sys::mount::{Change, Extent};
 use sys::{Call, Error, Result, Root};
 
 use crate::channel::Channel;
 use crate::error::EXIT_TOOL;
+use crate::procfs::Procfs;
 use crate::report::Report;
 use crate::step::{Action, Command, Rights, Source, Step};
 use crate::{devices, exec, filter, hooks, identity, masks, mounts, terminal, users};
@@ -35,7 +37,7 @@ pub(crate) struct Child<'a> {
     /// The container's root, once it is there.
     root: Option<Root>,
     /// A procfs of this pid namespace, however the container's /proc looks.
-    procfs: Option<OwnedFd>,
+    procfs: Option<Procfs>,
     /// The container's /dev/null, checked.
     null: Option<OwnedFd>,
     /// The three streams to be.
@@ -161,6 +163,7 @@ impl<'a> Child<'a> {
             Action::Unshare(flags) => nix::sched::unshare(flags)
                 .map_err(std::io::Error::from)
                 .call("unshare", || format!("{flags:?}")),
+            Action::EnterTime => enter_time(),
             Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
                 .call("setns", || format!("{kind:?}")),
             Action::JoinProcess(process, kinds) => {
@@ -176,15 +179,16 @@ impl<'a> Child<'a> {
                 .call("sched_setaffinity", || format!("{} processors", set.count())),
             Action::Home(uid) => self.add_home(uid),
             Action::Propagation(flags) => propagation(flags),
-            Action::Root(source, devices) => {
-                self.root = Some(mounts::root(source, devices)?);
+            Action::Root(plan) => {
+                self.root = Some(mounts::root(plan)?);
                 Ok(())
             }
             Action::Mount(plan) => {
-                let mounted = mounts::mount(self.root()?, &plan)?;
-                let writable = !plan.options.set.contains(rustix::mount::MountAttrFlags::MOUNT_ATTR_RDONLY);
-                if writable && matches!(&plan.what, Source::New { kind, .. } if kind == "proc") {
-                    self.procfs = Some(mounted);
+                let is_procfs = matches!(&plan.what, Source::New { kind, .. } if kind == "proc");
+                let is_writable = !plan.options.is_read_only();
+                let mounted = mounts::mount(self.root()?, plan)?;
+                if is_procfs && is_writable {
+                    self.procfs = Some(Procfs::of_mount(mounted));
                 }
                 Ok(())
             }
@@ -204,6 +208,7 @@ impl<'a> Child<'a> {
             Action::Procfs => self.hold_procfs(),
             Action::Mask(paths) => masks::mask(self.root()?, self.null.as_ref().ok_or_else(no_root)?, &paths),
             Action::ReadOnly(paths) => masks::read_only(self.root()?, &paths),
+            Action::RootPropagation(kind) => masks::root_propagation(self.root()?, kind),
             Action::ReadOnlyRoot => masks::read_only_root(self.root()?),
             Action::Loopback => sys::loopback_up(),
             Action::Hostname(name) => {
@@ -212,7 +217,7 @@ impl<'a> Child<'a> {
             Action::Domainname(name) => {
                 rustix::system::setdomainname(name.as_bytes()).call("setdomainname", || format!("{name:?}"))
             }
-            Action::OomScoreAdj(score) => self.write_procfs("self/oom_score_adj", &score.to_string()),
+            Action::OomScoreAdj(score) => self.procfs()?.write("self/oom_score_adj", &score.to_string()),
             Action::Pivot => pivot(self.root()?),
             Action::MoveRoot => move_root(self.root()?),
             Action::Cwd(path) => enter(self.root()?, &path),
@@ -272,26 +277,13 @@ impl<'a> Child<'a> {
     /// Uses the mount that became /proc, else makes a procfs that is attached nowhere.
     fn hold_procfs(&mut self) -> Result<()> {
         if self.procfs.is_none() {
-            let none = rustix::mount::MountAttrFlags::empty();
-            self.procfs = Some(sys::mount::Context::open("proc")?.mount(none)?);
+            self.procfs = Some(Procfs::private()?);
         }
         Ok(())
     }
 
-    /// Writes a file of the held procfs; a mount on the way to it is refused.
-    fn write_procfs(&self, path: &str, text: &str) -> Result<()> {
-        let procfs = self.procfs.as_ref().ok_or_else(no_root)?;
-        let how = rustix::fs::ResolveFlags::BENEATH
-            | rustix::fs::ResolveFlags::NO_MAGICLINKS
-            | rustix::fs::ResolveFlags::NO_XDEV;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat2(procfs, path, flags, Mode::empty(), how).call("openat2", || path.into())?;
-        let kind = rustix::fs::fstatfs(&file).call("fstatfs", || path.into())?.f_type;
-        if kind != rustix::fs::PROC_SUPER_MAGIC {
-            return Err(Error::new("fstatfs", format!("{path}: not procfs"), Errno::INVAL));
-        }
-        rustix::io::write(&file, text.as_bytes()).call("write", || format!("{path}, {text}")).map(drop)
+    fn procfs(&self) -> Result<&Procfs> {
+        self.procfs.as_ref().ok_or_else(no_root)
     }
 
     /// Puts the streams, or three times the terminal, onto 0, 1 and 2.
@@ -320,6 +312,15 @@ impl<'a> Child<'a> {
 /// A step that needs an earlier one's result ran without it: the plan is wrong.
 fn no_root() -> Error {
     Error::new("setup", "a step came before the one it needs", Errno::INVAL)
+}
+
+/// Joins the time namespace of this process's children, whose clocks are set by now.
+fn enter_time() -> Result<()> {
+    let path = c"/proc/self/ns/time_for_children";
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::open(path, flags, Mode::empty()).call("open", || format!("{path:?}"))?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time))
+        .call("setns", || "Time".into())
 }
 
 fn session(keyring: bool) -> Result<()> {
@@ -357,8 +358,12 @@ fn propagation(flags: MountPropagationFlags) -> Result<()> {
 
 /// `pivot_root(2)` onto the root itself, and the old root, now stacked on it, taken away with all below.
 fn pivot(root: &Root) -> Result<()> {
+    let old = Root::open_ambient("/")?;
     rustix::process::fchdir(root).call("fchdir", || "root".into())?;
     rustix::process::pivot_root(c".", c".").call("pivot_root", || "\".\", \".\"".into())?;
+    // What is unmounted here must not be unmounted on the host.
+    let slave = Change { propagation: Some(MountPropagationFlags::DOWNSTREAM), ..Change::default() };
+    sys::mount::set_attributes(old.as_fd(), Extent::Tree, slave)?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).call("umount2", || "old root, MNT_DETACH".into())?;
     rustix::process::chdir(c"/").call("chdir", || "\"/\"".into())
 }

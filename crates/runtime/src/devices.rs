@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use sys::mount::{Change, Extent, attach, clone_tree, set_attributes};
-use sys::{Call, Error, Result, Root};
+use sys::{Call, Error, Parent, Result, Root};
 
 use crate::mounts;
 use crate::step::DeviceNode;
@@ -29,6 +29,9 @@ const LINKS: &[(&str, &str)] = &[
 const CORE: (&str, &str) = ("core", "/proc/kcore");
 
 /// Makes one node and checks that it is what was asked for.
+///
+/// Where this process may make none, in a user namespace, the host's own node of that name is bound, once it is known to be
+/// the one that was asked for.
 pub(crate) fn make(root: &Root, node: &DeviceNode) -> Result<()> {
     let path = &node.path;
     if let Some(parent) = path.parent() {
@@ -38,22 +41,46 @@ pub(crate) fn make(root: &Root, node: &DeviceNode) -> Result<()> {
     let mode = Mode::from_raw_mode(node.mode);
     match rustix::fs::mknodat(&parent.dir, &*parent.name, node.kind, mode, node.device) {
         Ok(()) | Err(Errno::EXIST) => {}
+        Err(Errno::PERM) if node.kind != FileType::Fifo => return bind(&parent, node),
         Err(errno) => return Err(Error::new("mknodat", format!("{path:?}"), errno)),
     }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&parent.dir, &*parent.name, flags, Mode::empty())
-        .call("openat", || format!("{path:?}"))?;
+    let made = at(&parent, path)?;
     check(&made, path, node.kind, node.device)?;
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
     rustix::fs::chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
         .call("fchownat", || format!("{path:?}"))
 }
 
-/// Binds each node on itself and then lets no other node of /dev work: one that the container makes opens nothing.
+/// Binds the host's node onto a new file.
+fn bind(parent: &Parent, node: &DeviceNode) -> Result<()> {
+    let path = &node.path;
+    let host = mounts::source(path, false)?;
+    check(&host, path, node.kind, node.device)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(&parent.dir, &*parent.name, flags, Mode::from_raw_mode(0o600)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::new("openat", format!("{path:?}"), errno)),
+    }
+    let target = at(parent, path)?;
+    attach(host.as_fd(), target.as_fd())?;
+    check(&at(parent, path)?, path, node.kind, node.device)
+}
+
+fn at(parent: &Parent, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent.dir, &*parent.name, flags, Mode::empty())
+        .call("openat", || format!("{path:?}"))
+}
+
+/// Binds each node on itself, where it works, and then lets no other node of /dev work: one that the container makes opens
+/// nothing.
 pub(crate) fn seal(root: &Root, nodes: &[PathBuf]) -> Result<()> {
     for path in nodes {
         let node = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
         let bind = clone_tree(node.as_fd(), Extent::Mount)?;
+        // Outside /dev it would have inherited the root's.
+        let works = Change { clear: MountAttrFlags::MOUNT_ATTR_NODEV, ..Change::default() };
+        set_attributes(bind.as_fd(), Extent::Mount, works)?;
         attach(bind.as_fd(), node.as_fd())?;
     }
     let dev = root.open("dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;

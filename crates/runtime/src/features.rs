@@ -120,7 +120,7 @@ const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time
 
 /// True for a word that is no parameter handed through to a file system.
 fn is_option(word: &str) -> bool {
-    Options::parse(&[word.to_string()], "/").is_ok_and(|options| options.data.is_empty())
+    Options::knows(word)
 }
 
 /// True where a member of the process is not refused.

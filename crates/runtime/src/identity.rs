@@ -57,7 +57,11 @@ pub(crate) fn become_root() -> Result<()> {
 pub(crate) fn become_user(identity: &Identity) -> Result<()> {
     let Identity { uid, gid, groups, .. } = identity;
     rustix::thread::set_keep_capabilities(true).call("prctl", || "PR_SET_KEEPCAPS".into())?;
-    rustix::thread::set_thread_groups(groups).call("setgroups", || format!("{groups:?}"))?;
+    match rustix::thread::set_thread_groups(groups) {
+        // In a user namespace that must not shed groups (user_namespaces(7)) it has those that it had.
+        Err(Errno::PERM) if groups.is_empty() && sys::identity::is_bound_to_groups() => {}
+        answer => answer.call("setgroups", || format!("{groups:?}"))?,
+    }
     rustix::thread::set_thread_res_gid(*gid, *gid, *gid).call("setresgid", || format!("{gid:?}"))?;
     rustix::thread::set_thread_res_uid(*uid, *uid, *uid).call("setresuid", || format!("{uid:?}"))
 }

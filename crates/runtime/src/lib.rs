@@ -17,11 +17,14 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod capability;
+mod cgroups;
 mod channel;
 mod child;
 pub mod convert;
+mod copyup;
 pub mod defaults;
 mod devices;
+mod duties;
 pub mod environment;
 mod error;
 mod example;
@@ -30,6 +33,7 @@ mod features;
 mod filter;
 mod hooks;
 mod identity;
+mod idmap;
 pub mod lifecycle;
 mod masks;
 mod mounts;
@@ -37,6 +41,7 @@ mod newborn;
 mod options;
 mod plan;
 mod process;
+mod procfs;
 mod refuse;
 mod relay;
 mod report;

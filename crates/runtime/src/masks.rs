@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::MountAttrFlags as Attr;
+use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
 use sys::mount::{Change, Context, Extent, attach, clone_tree, set_attributes};
 use sys::{Error, Result, Root};
 
@@ -43,10 +43,16 @@ pub(crate) fn read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Gives the root its propagation.
+pub(crate) fn root_propagation(root: &Root, kind: MountPropagationFlags) -> Result<()> {
+    set_attributes(root.as_fd(), Extent::Mount, Change { propagation: Some(kind), ..Change::default() })
+}
+
 /// Makes the root's own mount read-only; what is mounted inside keeps its own state.
 pub(crate) fn read_only_root(root: &Root) -> Result<()> {
     let change = Change { set: Attr::MOUNT_ATTR_RDONLY, ..Change::default() };
-    set_attributes(root.as_fd(), Extent::Mount, change)
+    set_attributes(root.as_fd(), Extent::Mount, change)?;
+    mounts::is_read_only(root.as_fd(), Path::new("/"))
 }
 
 fn nothing() -> Result<OwnedFd> {

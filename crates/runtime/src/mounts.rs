@@ -1,10 +1,9 @@
 //! Mounting inside the container: everything by descriptor, every target resolved inside the root by the kernel.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use cgroup::{OwnGroup, Shown};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
 use sys::mount::{Change, Context, Extent, attach, clone_tree, mount_id, set_attributes};
@@ -12,7 +11,8 @@ use sys::{Error, Result, Root};
 
 use crate::options::Options;
 use crate::request::RootSource;
-use crate::step::{MountPlan, Source};
+use crate::step::{MountPlan, RootPlan, Source};
+use crate::{cgroups, copyup};
 
 /// Directories that mounts need and an image lacks.
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
@@ -22,7 +22,11 @@ const FILE: Mode = Mode::from_raw_mode(0o644);
 const KERNEL_KINDS: &[&str] = &["proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"];
 
 /// Brings the root into this mount namespace as a mount of its own and opens it.
-pub(crate) fn root(source: RootSource, devices: bool) -> Result<Root> {
+///
+/// It lies on its own directory, where hooks look for it. Where this process may not go there, or where what is mounted there
+/// would be mounted on the host, too, it lies over `/` until it is pivoted.
+pub(crate) fn root(plan: RootPlan) -> Result<Root> {
+    let RootPlan { source, devices, shared } = plan;
     let (tree, at) = match source {
         RootSource::Mounted(path) => {
             let there = Root::open_ambient(&path)?;
@@ -34,36 +38,120 @@ pub(crate) fn root(source: RootSource, devices: bool) -> Result<Root> {
     let private =
         Change { set: nodev, propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
     set_attributes(tree.as_fd(), Extent::Tree, private)?;
-    let target = Root::open_ambient(&at)?;
+    let target = match Root::open_ambient(&at) {
+        Ok(there) if !shared => there,
+        Err(error) if error.errno != Errno::ACCESS => return Err(error),
+        _ => {
+            let top = Root::open_ambient("/")?;
+            let private = Change { propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
+            set_attributes(top.as_fd(), Extent::Mount, private)?;
+            top
+        }
+    };
     attach(tree.as_fd(), target.as_fd()).map_err(|e| onto(e, &at))?;
     // The detached tree's descriptor lies on the mount itself, wherever it is attached; reopened, since it is O_PATH.
-    Root::from_fd(tree).open_dir("/")
-}
-
-/// Mounts one thing and gives back a descriptor of the mount.
-pub(crate) fn mount(root: &Root, plan: &MountPlan) -> Result<OwnedFd> {
-    match &plan.what {
-        Source::Bind { path, recursive } => bind(root, plan, path, *recursive),
-        Source::New { kind, source } => {
-            let mounted = new(kind, source, &plan.options)?;
-            let target = directory(root, &plan.destination, KERNEL_KINDS.contains(&kind.as_str()))?;
-            place(root, mounted, &target, plan)
-        }
-        Source::Cgroups(hierarchies) => cgroups(root, plan, hierarchies, None),
-        Source::OwnCgroups(hierarchies) => {
-            let own = cgroup::own_groups().map_err(|error| match error {
-                cgroup::Error::Call { source, .. } => source,
-                other => Error::new("cgroup", other.to_string(), Errno::NODEV),
-            })?;
-            cgroups(root, plan, hierarchies, Some(&own))
-        }
+    let tree = Root::from_fd(tree);
+    match tree.open_dir("/") {
+        // Its directory is another user's, who lets nobody list it.
+        Err(error) if error.errno == Errno::ACCESS => Ok(tree),
+        answer => answer,
     }
 }
 
+/// Mounts one thing and gives back a descriptor of the mount.
+pub(crate) fn mount(root: &Root, plan: MountPlan) -> Result<OwnedFd> {
+    let MountPlan { destination, what, options } = plan;
+    let at = Destination { path: &destination, options: &options };
+    match what {
+        Source::Bind { path, recursive, tree } => {
+            let tree = match tree {
+                Some(tree) => tree,
+                None => source(&path, recursive)?,
+            };
+            bind(root, &at, tree, recursive)
+        }
+        Source::New { kind, source } => {
+            let target = directory(root, &destination, KERNEL_KINDS.contains(&kind.as_str()))?;
+            let mounted = match (new(&kind, &source, &options, &target), host_path(&kind)) {
+                (Err(error), Some(host)) if error.errno == Errno::PERM => {
+                    // It belongs to a namespace that another user namespace owns; the host shows the same.
+                    let tree = self::source(Path::new(host), true)?;
+                    set(&tree, Extent::Mount, options.set, options.clear)?;
+                    tree
+                }
+                (answer, _) => answer?,
+            };
+            if options.copy_up {
+                copyup::copy(&target, &mounted)?;
+            }
+            place(root, mounted, &target, &at)
+        }
+        Source::Remount => remount(root, &at),
+        Source::Cgroups(hierarchies) => cgroups::mount(root, &at, &hierarchies, None),
+        Source::OwnCgroups(hierarchies) => cgroups::mount(root, &at, &hierarchies, Some(&cgroups::own()?)),
+    }
+}
+
+/// Where something is mounted, and how.
+pub(crate) struct Destination<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) options: &'a Options,
+}
+
+/// File systems of a namespace that may be another user namespace's, and where the host has its own.
+fn host_path(kind: &str) -> Option<&'static str> {
+    match kind {
+        "sysfs" => Some("/sys"),
+        "mqueue" => Some("/dev/mqueue"),
+        _ => None,
+    }
+}
+
+/// The tree of the host that is bound, attached nowhere.
+///
+/// # Errors
+/// `ENOENT` where there is none; `EPERM` where the caller may not take trees.
+pub(crate) fn source(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let source = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| Error::new("open", format!("{path:?}"), errno))?;
+    let extent = if recursive { Extent::Tree } else { Extent::Mount };
+    clone_tree(source.as_fd(), extent).map_err(|e| onto(e, path))
+}
+
+/// Changes the mount that is at the destination already.
+fn remount(root: &Root, at: &Destination<'_>) -> Result<OwnedFd> {
+    let there = root.open(at.path, OFlags::PATH, Mode::empty())?;
+    if !at.options.data.is_empty() {
+        sys::mount::reconfigure(there.as_fd(), &at.options.data).map_err(|e| onto(e, at.path))?;
+    }
+    set(&there, Extent::Mount, at.options.set, at.options.clear).map_err(|e| onto(e, at.path))?;
+    set(&there, Extent::Tree, at.options.set_tree, at.options.clear_tree).map_err(|e| onto(e, at.path))?;
+    if at.options.is_read_only() {
+        is_read_only(there.as_fd(), at.path)?;
+    }
+    Ok(there)
+}
+
+/// Makes sure that nothing can be written through a mount that was made read-only.
+pub(crate) fn is_read_only(mount: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let answer =
+        rustix::fs::fstatvfs(mount).map_err(|errno| Error::new("fstatvfs", format!("{path:?}"), errno))?;
+    if answer.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    Err(Error::new("fstatvfs", format!("{path:?} is not read-only"), Errno::STALE))
+}
+
 /// A new file system, attached nowhere yet.
-fn new(kind: &str, source: &str, options: &Options) -> Result<OwnedFd> {
+fn new(kind: &str, source: &str, options: &Options, target: &OwnedFd) -> Result<OwnedFd> {
     let context = Context::open(kind)?;
     context.set("source", source)?;
+    if kind == "tmpfs" && !options.data.iter().any(|(key, _)| key == "mode") {
+        // It looks as what it covers does, as with runc.
+        let mode = mode_of(target)?;
+        context.set("mode", format!("{mode:o}"))?;
+    }
     for (key, value) in &options.data {
         match value {
             Some(value) => context.set(key, value)?,
@@ -73,48 +161,94 @@ fn new(kind: &str, source: &str, options: &Options) -> Result<OwnedFd> {
     context.mount(options.set)
 }
 
-fn bind(root: &Root, plan: &MountPlan, path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let source = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| Error::new("open", format!("{path:?}"), errno))?;
+fn bind(root: &Root, at: &Destination<'_>, tree: OwnedFd, recursive: bool) -> Result<OwnedFd> {
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
-    let tree = clone_tree(source.as_fd(), extent).map_err(|e| onto(e, path))?;
     let kind = kind_of(&tree)?;
     let is_directory = kind.is_dir();
-    let target = if is_directory {
-        directory(root, &plan.destination, false)?
-    } else {
-        file(root, &plan.destination)?
-    };
-    let mut attributes = plan.options.set;
+    let target = if is_directory { directory(root, at.path, false)? } else { file(root, at.path)? };
+    let mut attributes = at.options.set;
     if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
         // A device that was asked for by name.
         attributes.remove(Attr::MOUNT_ATTR_NODEV);
     }
     set(&tree, extent, attributes & Attr::MOUNT_ATTR_NODEV, Attr::empty())?;
-    set(&tree, Extent::Mount, attributes, plan.options.clear)?;
-    place(root, tree, &target, plan)
+    set(&tree, Extent::Mount, attributes, at.options.clear)?;
+    place(root, tree, &target, at)
 }
 
 /// Gives a detached mount its propagation and the attributes of its tree, attaches it, and makes sure that it is found
 /// at its destination: a rename by another container that shares a volume could have moved the target.
-fn place(root: &Root, mounted: OwnedFd, target: &OwnedFd, plan: &MountPlan) -> Result<OwnedFd> {
-    let options = &plan.options;
+pub(crate) fn place(
+    root: &Root,
+    mounted: OwnedFd,
+    target: &OwnedFd,
+    at: &Destination<'_>,
+) -> Result<OwnedFd> {
+    let options = at.options;
+    not_in_procfs(root, target, at.path)?;
     set(&mounted, Extent::Tree, options.set_tree, options.clear_tree)?;
-    attach(mounted.as_fd(), target.as_fd()).map_err(|e| onto(e, &plan.destination))?;
+    attach(mounted.as_fd(), target.as_fd()).map_err(|e| onto(e, at.path))?;
     let recursive = options.propagation.contains(MountPropagationFlags::REC);
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     let kind = options.propagation.difference(MountPropagationFlags::REC);
-    set_attributes(mounted.as_fd(), extent, Change { propagation: Some(kind), ..Change::default() })?;
-    let found = root.open(&plan.destination, OFlags::PATH, Mode::empty())?;
+    let propagate = |kind| {
+        set_attributes(mounted.as_fd(), extent, Change { propagation: Some(kind), ..Change::default() })
+    };
+    if kind == MountPropagationFlags::SHARED && !options.shares_with_host {
+        propagate(MountPropagationFlags::DOWNSTREAM)?;
+    }
+    propagate(kind)?;
+    let found = root.open(at.path, OFlags::PATH, Mode::empty())?;
     if mount_id(found.as_fd())? != mount_id(mounted.as_fd())? {
-        let what = format!("{:?} is not what was mounted there", plan.destination);
+        let what = format!("{:?} is not what was mounted there", at.path);
         return Err(Error::new("move_mount", what, Errno::STALE));
+    }
+    if options.is_read_only() {
+        is_read_only(mounted.as_fd(), at.path)?;
     }
     Ok(mounted)
 }
 
-fn set(mount: &OwnedFd, extent: Extent, set: Attr, clear: Attr) -> Result<()> {
+/// What may be mounted inside procfs: files that tell of the machine (runc's list).
+const IN_PROCFS: &[&str] = &[
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/meminfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/uptime",
+    "proc/loadavg",
+    "proc/slabinfo",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/sys/crypto/fips_enabled",
+];
+
+/// Whatever else is mounted over a file of procfs could be taken for that file.
+fn not_in_procfs(root: &Root, target: &OwnedFd, path: &Path) -> Result<()> {
+    let kind = rustix::fs::fstatfs(target)
+        .map_err(|errno| Error::new("fstatfs", format!("{path:?}"), errno))?
+        .f_type;
+    if kind != rustix::fs::PROC_SUPER_MAGIC {
+        return Ok(());
+    }
+    let real = inside(root, path)?;
+    if IN_PROCFS.iter().any(|allowed| real == Path::new(allowed)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        "move_mount",
+        format!("{path:?} is inside /proc, where nothing may be mounted"),
+        Errno::PERM,
+    ))
+}
+
+fn mode_of(target: &OwnedFd) -> Result<u32> {
+    let stat = rustix::fs::fstat(target)
+        .map_err(|errno| Error::new("fstat", target.as_raw_fd().to_string(), errno))?;
+    Ok(stat.st_mode & 0o7777)
+}
+
+pub(crate) fn set(mount: &OwnedFd, extent: Extent, set: Attr, clear: Attr) -> Result<()> {
     if set.is_empty() && clear.is_empty() {
         return Ok(());
     }
@@ -174,80 +308,6 @@ fn plain(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One cgroup file system, or a small one with a directory for each of version 1: with those that exist, or all anew.
-fn cgroups(
-    root: &Root,
-    plan: &MountPlan,
-    hierarchies: &[Shown],
-    own: Option<&[OwnGroup]>,
-) -> Result<OwnedFd> {
-    let target = directory(root, &plan.destination, true)?;
-    let attributes = plan.options.set;
-    if let [only] = hierarchies
-        && only.directory.is_empty()
-    {
-        let mounted = hierarchy(only, attributes)?;
-        return place(root, mounted, &target, plan);
-    }
-    let context = Context::open("tmpfs")?;
-    context.set("source", "cgroup")?;
-    context.set("mode", "755")?;
-    let base = context.mount(attributes.difference(Attr::MOUNT_ATTR_RDONLY))?;
-    let base = place(root, base, &target, plan)?;
-    let inside = Root::from_fd(base);
-    for one in hierarchies {
-        let below = directory(&inside, Path::new(&one.directory), true)?;
-        let mounted = match own {
-            Some(own) => own_group(one, own, &plan.options)?,
-            // A hierarchy that this namespace may not mount is left out: its directory stays empty.
-            None => hierarchy(one, attributes).ok(),
-        };
-        if let Some(mounted) = mounted {
-            attach(mounted.as_fd(), below.as_fd()).map_err(|e| onto(e, Path::new(&one.directory)))?;
-        }
-        for name in one.controllers.iter().filter(|name| **name != one.directory && !name.contains('=')) {
-            rustix::fs::symlinkat(&*one.directory, &inside, &**name)
-                .map_err(|errno| Error::new("symlinkat", format!("{name:?}"), errno))?;
-        }
-    }
-    let base = inside.into_fd();
-    set(&base, Extent::Mount, attributes & Attr::MOUNT_ATTR_RDONLY, Attr::empty())?;
-    Ok(base)
-}
-
-/// The directory of the own group in a hierarchy, with all that is asked of the mount; none where the host has not mounted it.
-fn own_group(one: &Shown, own: &[OwnGroup], options: &Options) -> Result<Option<OwnedFd>> {
-    let Some(group) = own.iter().find(|group| group.controllers == one.controllers) else { return Ok(None) };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(&group.path, flags, Mode::empty())
-        .map_err(|errno| Error::new("open", format!("{:?}", group.path), errno))?;
-    let tree = clone_tree(directory.as_fd(), Extent::Mount).map_err(|e| onto(e, &group.path))?;
-    let change =
-        Change { set: options.set, clear: options.clear, propagation: Some(MountPropagationFlags::PRIVATE) };
-    set_attributes(tree.as_fd(), Extent::Mount, change)?;
-    Ok(Some(tree))
-}
-
-fn hierarchy(one: &Shown, attributes: Attr) -> Result<OwnedFd> {
-    if one.controllers.is_empty() {
-        let context = Context::open("cgroup2")?;
-        context.set("source", "cgroup")?;
-        return context.mount(attributes);
-    }
-    let context = Context::open("cgroup")?;
-    context.set("source", "cgroup")?;
-    for controller in &one.controllers {
-        match controller.split_once('=') {
-            Some((key, value)) => {
-                context.flag("none")?;
-                context.set(key, value)?;
-            }
-            None => context.flag(controller)?,
-        }
-    }
-    context.mount(attributes)
-}
-
 /// The kind of file that a descriptor is open on.
 pub(crate) fn kind_of(fd: &OwnedFd) -> Result<FileType> {
     let stat =
@@ -256,7 +316,7 @@ pub(crate) fn kind_of(fd: &OwnedFd) -> Result<FileType> {
 }
 
 /// Adds the path that an error is about.
-fn onto(error: Error, path: &Path) -> Error {
+pub(crate) fn onto(error: Error, path: &Path) -> Error {
     let Error { call, args, errno } = error;
     Error::new(call, format!("{path:?}{}{args}", if args.is_empty() { "" } else { ", " }), errno)
 }

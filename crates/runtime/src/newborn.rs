@@ -2,12 +2,15 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
+use rustix::thread::LinkNameSpaceType;
 use sys::process::{Birth, Cloned};
 use sys::{Call, Error as Failed};
 
 use crate::channel::{Channel, Point, Said};
 use crate::child::{self, Child, FIRST};
+use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::request::Stdio;
@@ -25,6 +28,8 @@ pub(crate) struct Newborn {
     terminal: Option<OwnedFd>,
     /// The command's name.
     command: String,
+    /// What is done at its birth.
+    duties: Duties,
 }
 
 /// What init has beside its plan.
@@ -43,7 +48,7 @@ pub(crate) struct Place<'a> {
 impl Newborn {
     /// Makes the process; it begins its steps at once.
     pub(crate) fn make(plan: Plan, stdio: Stdio, place: Place<'_>) -> Result<Self> {
-        let Plan { flags, entries, steps, command } = plan;
+        let Plan { flags, entries, duties, steps, command, .. } = plan;
         let (own, theirs) = Channel::pair()?;
         let me = pidfd_open(getpid(), PidfdFlags::empty()).call("pidfd_open", || "self".into())?;
         let (inner, outer) = match &stdio {
@@ -93,7 +98,7 @@ impl Newborn {
         };
         // The runtime's copies go: the channel ends when init's does, and the caller's files belong to it now.
         drop((prepared, stdio));
-        Ok(Self { cloned: Some(cloned), channel: own, terminal: outer, command: name })
+        Ok(Self { cloned: Some(cloned), channel: own, terminal: outer, command: name, duties })
     }
 
     /// Its pid in this pid namespace.
@@ -114,6 +119,9 @@ impl Newborn {
         loop {
             match self.channel.hear()? {
                 Said::Reached(point) => {
+                    if let (Point::Born, Some(pid)) = (point, self.pid()) {
+                        self.duties.perform(pid)?;
+                    }
                     let with = part(point)?;
                     self.channel.go(&with)?;
                     if last == Some(point) {
@@ -191,8 +199,9 @@ fn through(
     Ok(Cloned { pid, pidfd })
 }
 
+/// Joins them all: those that this process has the right to first, the user namespace, and with its rights the others.
 fn enter(entries: &[Entry]) -> sys::Result<()> {
-    entries.iter().try_for_each(|entry| match entry {
+    let join = |entry: &Entry| match entry {
         Entry::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(*kind))
             .call("setns", || format!("{kind:?}")),
         Entry::Affinity(set) => rustix::thread::sched_setaffinity(None, set)
@@ -201,7 +210,18 @@ fn enter(entries: &[Entry]) -> sys::Result<()> {
             rustix::thread::move_into_thread_name_spaces(process.as_fd(), *kinds)
                 .call("setns", || format!("{kinds:?}"))
         }
-    })
+    };
+    let is_users = |entry: &&Entry| matches!(entry, Entry::Join(_, LinkNameSpaceType::User));
+    let Some(users) = entries.iter().find(is_users) else { return entries.iter().try_for_each(join) };
+    let mut later = Vec::new();
+    for entry in entries.iter().filter(|entry| !is_users(entry)) {
+        match join(entry) {
+            Err(error) if error.errno == Errno::PERM => later.push(entry),
+            answer => answer?,
+        }
+    }
+    join(users)?;
+    later.into_iter().try_for_each(join)
 }
 
 /// Closes every descriptor whose number is not among these.

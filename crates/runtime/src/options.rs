@@ -2,8 +2,6 @@
 
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags as Propagation};
 
-use crate::error::{Error, Result};
-
 /// A mount's options, sorted by what they act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -15,6 +13,14 @@ pub(crate) struct Options {
     pub(crate) set_tree: Attr,
     /// Attributes to clear there.
     pub(crate) clear_tree: Attr,
+    /// Another mount is changed, none is made.
+    pub(crate) remount: bool,
+    /// The ids of its files are shown as a user namespace maps them, and whether below it, too.
+    pub(crate) id_map: Option<bool>,
+    /// A new tmpfs begins with what is at its destination.
+    pub(crate) copy_up: bool,
+    /// With `shared`: mounts made below it are the host's, too. Else those of the host come in and none goes out.
+    pub(crate) shares_with_host: bool,
     /// How mounts propagate; private unless told.
     pub(crate) propagation: Propagation,
     /// A bind mount, and whether with the mounts below.
@@ -30,6 +36,10 @@ impl Default for Options {
             clear: Attr::empty(),
             set_tree: Attr::empty(),
             clear_tree: Attr::empty(),
+            shares_with_host: false,
+            remount: false,
+            id_map: None,
+            copy_up: false,
             propagation: Propagation::PRIVATE.union(Propagation::REC),
             bind: None,
             data: Vec::new(),
@@ -58,6 +68,10 @@ const TIMES: &[(&str, Attr)] = &[
     ("noatime", Attr::MOUNT_ATTR_NOATIME),
     ("strictatime", Attr::MOUNT_ATTR_STRICTATIME),
     ("relatime", Attr::MOUNT_ATTR_RELATIME),
+    // Without a policy of its own a mount has the kernel's, relatime.
+    ("atime", Attr::MOUNT_ATTR_RELATIME),
+    ("norelatime", Attr::MOUNT_ATTR_RELATIME),
+    ("nostrictatime", Attr::MOUNT_ATTR_RELATIME),
 ];
 
 /// Propagation types; with `r` in front recursive.
@@ -66,6 +80,21 @@ const PROPAGATIONS: &[(&str, Propagation)] = &[
     ("slave", Propagation::DOWNSTREAM),
     ("shared", Propagation::SHARED),
     ("unbindable", Propagation::UNBINDABLE),
+];
+
+/// Options of a file system that a bind mount takes no notice of (mount(2)).
+pub(crate) const OF_SUPERBLOCKS: &[&str] = &[
+    "sync",
+    "async",
+    "dirsync",
+    "lazytime",
+    "nolazytime",
+    "mand",
+    "nomand",
+    "iversion",
+    "noiversion",
+    "acl",
+    "noacl",
 ];
 
 impl Options {
@@ -77,29 +106,34 @@ impl Options {
         self
     }
 
-    /// Sorts the options of the mount on `destination`.
-    ///
-    /// # Errors
-    /// Options that this runtime knows and cannot give, by name.
-    pub(crate) fn parse(words: &[String], destination: &str) -> Result<Self> {
-        let mut options = Self::default();
-        for word in words {
-            options
-                .add(word)
-                .ok_or_else(|| Error::Unsupported(format!("mount option {word:?} of {destination}")))?;
-        }
-        Ok(options)
+    /// True where nothing may be written through the mount.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let read_only = Attr::MOUNT_ATTR_RDONLY;
+        (self.set | self.set_tree).contains(read_only) && !self.clear_tree.contains(read_only)
     }
 
-    fn add(&mut self, word: &str) -> Option<()> {
+    /// True for a word that means the same on every file system.
+    pub(crate) fn knows(word: &str) -> bool {
+        OF_SUPERBLOCKS.contains(&word) || Self::parse(&[word]).data.is_empty()
+    }
+
+    /// Sorts options; what is none known here is the file system's.
+    pub(crate) fn parse<S: AsRef<str>>(words: &[S]) -> Self {
+        let mut options = Self::default();
+        words.iter().for_each(|word| options.add(word.as_ref()));
+        options
+    }
+
+    fn add(&mut self, word: &str) {
         match word {
             "bind" => self.bind = Some(false),
             "rbind" => self.bind = Some(true),
-            "defaults" | "async" | "silent" | "loud" | "norelatime" | "nostrictatime" | "atime" => {}
-            "idmap" | "ridmap" | "tmpcopyup" | "remount" | "sync" | "dirsync" | "mand" | "lazytime"
-            | "iversion" => {
-                return None;
-            }
+            "remount" => self.remount = true,
+            "idmap" => self.id_map = Some(false),
+            "ridmap" => self.id_map = Some(true),
+            "tmpcopyup" => self.copy_up = true,
+            // They only tell how much the kernel's log is to say, or what is so anyway.
+            "defaults" | "silent" | "loud" => {}
             _ => {
                 let known = self.attribute(word) || self.times(word) || self.propagate(word);
                 if !known {
@@ -111,7 +145,6 @@ impl Options {
                 }
             }
         }
-        Some(())
     }
 
     fn attribute(&mut self, word: &str) -> bool {
@@ -166,7 +199,7 @@ mod tests {
 
     fn parse(words: &[&str]) -> Options {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        Options::parse(&words, "/x").expect("known options")
+        Options::parse(&words)
     }
 
     #[test]
@@ -198,8 +231,24 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_given_is_refused_by_name() {
-        let error = Options::parse(&["idmap".into()], "/x").expect_err("not supported");
-        assert!(error.to_string().contains("\"idmap\""), "{error}");
+    fn what_is_no_attribute_is_the_file_systems() {
+        let options = parse(&["ridmap", "tmpcopyup", "remount", "sync", "size=1k", "silent"]);
+        assert_eq!((options.id_map, options.copy_up, options.remount), (Some(true), true, true));
+        assert_eq!(options.data, [("sync".into(), None), ("size".into(), Some("1k".into()))]);
+    }
+
+    #[test]
+    fn every_attribute_has_its_recursive_form_and_its_opposite() {
+        for (name, clears, attr) in ATTRIBUTES {
+            let tree = parse(&[&format!("r{name}")]);
+            let (to, other) =
+                if *clears { (tree.clear_tree, tree.set_tree) } else { (tree.set_tree, tree.clear_tree) };
+            assert_eq!((to, other), (*attr, Attr::empty()), "r{name}");
+            assert!(tree.data.is_empty(), "r{name}");
+        }
+        for (name, attr) in TIMES {
+            let tree = parse(&[&format!("r{name}")]);
+            assert_eq!((tree.set_tree, tree.clear_tree), (*attr, Attr::MOUNT_ATTR__ATIME), "r{name}");
+        }
     }
 }

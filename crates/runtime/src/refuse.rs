@@ -17,20 +17,13 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
 
 /// Refuses the first member that would have no effect.
 pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
-    let asked =
-        of_spec(spec).or_else(|| spec.process().as_ref().and_then(of_process)).or_else(|| of_linux(spec));
+    let asked = spec.process().as_ref().and_then(of_process).or_else(|| of_linux(spec));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }
 
 /// Refuses what a further process of a container cannot be given.
 pub(crate) fn of_further(process: &Process) -> Result<()> {
     of_process(process).map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
-}
-
-fn of_spec(spec: &Spec) -> Option<&'static str> {
-    let mapped =
-        spec.mounts().iter().flatten().any(|m| m.uid_mappings().is_some() || m.gid_mappings().is_some());
-    first(&[(mapped, "mounts.uidMappings")])
 }
 
 fn of_process(process: &Process) -> Option<&'static str> {
@@ -48,14 +41,11 @@ fn of_linux(spec: &Spec) -> Option<&'static str> {
     let empty_map = |map: &Option<_>| map.as_ref().is_none_or(std::collections::HashMap::is_empty);
     first(&[
         (!empty_map(linux.sysctl()), "linux.sysctl"),
-        (linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.uidMappings"),
-        (linux.gid_mappings().as_ref().is_some_and(|maps| !maps.is_empty()), "linux.gidMappings"),
         (linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.personality().is_some(), "linux.personality"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
         (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
-        (linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets"),
     ])
 }
 

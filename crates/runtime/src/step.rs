@@ -75,6 +75,8 @@ pub(crate) enum Action {
     Session(bool),
     /// Makes new namespaces that can only be made once the process is where it belongs.
     Unshare(CloneFlags),
+    /// Enters the time namespace that this process has made for its children.
+    EnterTime,
     /// Enters an existing namespace.
     Join(File, LinkNameSpaceType),
     /// Enters namespaces that a process is in.
@@ -89,8 +91,8 @@ pub(crate) enum Action {
     Home(Uid),
     /// Cuts the propagation of mounts towards the host.
     Propagation(MountPropagationFlags),
-    /// Brings the root file system into this mount namespace; with false no device node in it works.
-    Root(RootSource, bool),
+    /// Brings the root file system into this mount namespace.
+    Root(RootPlan),
     /// Mounts one thing inside the root.
     Mount(MountPlan),
     /// Makes device nodes.
@@ -111,6 +113,8 @@ pub(crate) enum Action {
     Mask(Vec<PathBuf>),
     /// Makes paths read-only.
     ReadOnly(Vec<PathBuf>),
+    /// Gives the root its propagation, once it is the root.
+    RootPropagation(MountPropagationFlags),
     /// Makes the root's own mount read-only.
     ReadOnlyRoot,
     /// Brings lo up.
@@ -144,6 +148,16 @@ pub(crate) enum Action {
     NoNewPrivileges,
 }
 
+/// The root file system.
+#[derive(Debug)]
+pub(crate) struct RootPlan {
+    pub(crate) source: RootSource,
+    /// False: no device node in it works.
+    pub(crate) devices: bool,
+    /// The mounts of this namespace are also the host's, so that no mount of the container may come among them.
+    pub(crate) shared: bool,
+}
+
 /// What the process may do.
 #[derive(Debug, Clone)]
 pub(crate) struct Rights {
@@ -174,8 +188,11 @@ pub(crate) struct MountPlan {
 /// What is mounted.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A file or directory of the host, by its path.
-    Bind { path: PathBuf, recursive: bool },
+    /// A file or directory of the host: its path, and the tree that was found there before the process was made, where the
+    /// runtime had the right to take it.
+    Bind { path: PathBuf, recursive: bool, tree: Option<OwnedFd> },
+    /// Nothing new: what is mounted there already is changed.
+    Remount,
     /// A new file system.
     New { kind: String, source: String },
     /// The cgroup hierarchies: one file system of version 2, or a directory with one for each of version 1.

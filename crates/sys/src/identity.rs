@@ -16,6 +16,11 @@ pub fn start_time(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// True where this process is in a user namespace whose processes cannot change their groups (user_namespaces(7)).
+pub fn is_bound_to_groups() -> bool {
+    read("/proc/self/setgroups").is_some_and(|word| word.trim() == "deny")
+}
+
 /// This boot's id.
 pub fn boot_id() -> Option<String> {
     read("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_string()).filter(|id| !id.is_empty())

@@ -160,6 +160,23 @@ struct MountAttr {
     userns_fd: u64,
 }
 
+/// `MOUNT_ATTR_IDMAP` (Linux 5.12).
+const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+
+/// Shows the ids of the files below a detached mount as a user namespace maps them (`MOUNT_ATTR_IDMAP`).
+///
+/// # Errors
+/// `EINVAL` where the file system cannot, `EPERM` where it is mapped already or the caller may not.
+pub fn set_id_map(mount: BorrowedFd<'_>, extent: Extent, users: BorrowedFd<'_>) -> Result<()> {
+    let attributes = MountAttr {
+        set: MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+    };
+    change(mount, extent, &attributes, || "MOUNT_ATTR_IDMAP".into())
+}
+
 /// Changes the attributes of the mount that `mount` is open on (`mount_setattr(2)`).
 ///
 /// # Errors
@@ -171,6 +188,15 @@ pub fn set_attributes(mount: BorrowedFd<'_>, extent: Extent, change: Change) -> 
         propagation: change.propagation.map_or(0, |p| u64::from(p.bits())),
         userns_fd: 0,
     };
+    self::change(mount, extent, &attributes, || format!("{change:?}"))
+}
+
+fn change(
+    mount: BorrowedFd<'_>,
+    extent: Extent,
+    attributes: &MountAttr,
+    text: impl FnOnce() -> String,
+) -> Result<()> {
     let recursive = if extent == Extent::Tree { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, the attributes live across the call and their size is passed along;
     // the kernel writes nothing back.
@@ -180,15 +206,11 @@ pub fn set_attributes(mount: BorrowedFd<'_>, extent: Extent, change: Change) -> 
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<MountAttr>(),
         )
     };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error()).call("mount_setattr", || format!("{change:?}"))
-    }
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).call("mount_setattr", text) }
 }
 
 /// Makes the file system that `mount` is open on forget what it has cached of names that do not exist
@@ -200,6 +222,23 @@ pub fn forget_names(mount: BorrowedFd<'_>) -> Result<()> {
     let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
     let context = rustix::mount::fspick(mount, c"", flags).call("fspick", String::new)?;
     rustix::mount::fsconfig_reconfigure(&context).call("fsconfig", || "reconfigure".into())
+}
+
+/// Changes parameters of the file system that `mount` is open on (`fspick(2)`, `FSCONFIG_CMD_RECONFIGURE`).
+///
+/// # Errors
+/// `EINVAL` where the type does not know a parameter or cannot change it, or `mount` is not the root of a mount.
+pub fn reconfigure(mount: BorrowedFd<'_>, parameters: &[(String, Option<String>)]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+    let fd = rustix::mount::fspick(mount, c"", flags).call("fspick", String::new)?;
+    let context = Context { fd, kind: "reconfigure".into() };
+    for (key, value) in parameters {
+        match value {
+            Some(value) => context.set(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    rustix::mount::fsconfig_reconfigure(&context.fd).map_err(|errno| context.refused("reconfigure", errno))
 }
 
 /// The id of the mount that `fd` lies on: unique in this boot where the kernel can (6.8), else the reusable one.

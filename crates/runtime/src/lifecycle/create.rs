@@ -91,7 +91,8 @@ fn make(runtimes: &Runtimes, creation: Creation, waits: bool) -> Result<Created>
         hooked: false,
     };
     match draft.hear(runtimes, &mut creation, waits).and_then(|()| draft.build(creation, waits)) {
-        Ok((cloned, terminal)) => {
+        Ok((cloned, terminal, more)) => {
+            warnings.extend(more);
             let Cloned { pid, pidfd } = cloned;
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             let Draft { directory, record, notify, .. } = draft;
@@ -129,7 +130,7 @@ impl Draft {
         Ok(())
     }
 
-    fn build(&mut self, creation: Creation, waits: bool) -> Result<(Cloned, Option<OwnedFd>)> {
+    fn build(&mut self, creation: Creation, waits: bool) -> Result<(Cloned, Option<OwnedFd>, Vec<String>)> {
         self.directory.set_config(&creation.bundle.bytes)?;
         // The groups' names first: whoever finds this record after a crash can remove them.
         self.directory.set_record(&self.record)?;
@@ -138,7 +139,8 @@ impl Draft {
         let birthplace = self.record.group.birthplace()?;
         let listener = if waits { Some(self.directory.listen()?) } else { None };
         let stops = Stops { born: true, ready: true, start: waits };
-        let (plan, stdio) = Plan::new(self.request(creation), stops)?;
+        let (mut plan, stdio) = Plan::new(self.request(creation), stops)?;
+        let warnings = std::mem::take(&mut plan.warnings);
         let cgroup = birthplace.as_ref().map(AsFd::as_fd);
         let place = Place { cgroup, listener, forget: Some(self.directory.number()), keep: None };
         self.init = Some(Newborn::make(plan, stdio, place)?);
@@ -146,7 +148,8 @@ impl Draft {
         self.attend(last, birthplace.is_some())?;
         self.record.group.release();
         let Some(init) = self.init.take() else { unreachable!("made above") };
-        init.release()
+        let (cloned, terminal) = init.release()?;
+        Ok((cloned, terminal, warnings))
     }
 
     fn request(&self, creation: Creation) -> Request {

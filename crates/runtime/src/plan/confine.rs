@@ -2,19 +2,26 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
-use super::namespaces::CLONE_NEWNET;
+use super::namespaces::{Namespaces, root_propagation};
+use crate::error::Result;
 use crate::request::Manner;
 use crate::step::{Action, Step};
 
 /// What the container may see and change: paths, names, the network's loopback; ends with the host out of reach.
-pub(super) fn confine(spec: &Spec, linux: &Linux, flags: u64, manner: Manner, steps: &mut Vec<Step>) {
+pub(super) fn confine(
+    spec: &Spec,
+    linux: &Linux,
+    namespaces: &Namespaces,
+    manner: Manner,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     steps.push(Step::new("hold procfs", Action::Procfs));
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect::<Vec<_>>();
     steps.push(Step::new("make paths read-only", Action::ReadOnly(paths(linux.readonly_paths()))));
     steps.push(Step::new("mask paths", Action::Mask(paths(linux.masked_paths()))));
-    if flags & CLONE_NEWNET != 0 {
+    if namespaces.is_new(LinuxNamespaceType::Network) {
         steps.push(Step::new("bring the loopback interface up", Action::Loopback));
     }
     if let Some(name) = spec.hostname() {
@@ -25,7 +32,12 @@ pub(super) fn confine(spec: &Spec, linux: &Linux, flags: u64, manner: Manner, st
     }
     let pivot = if manner.pivot { Action::Pivot } else { Action::MoveRoot };
     steps.push(Step::new("pivot the root", pivot));
+    if let Some(kind) = root_propagation(linux)? {
+        // A shared root could not have been pivoted.
+        steps.push(Step::new("set the root's propagation", Action::RootPropagation(kind)));
+    }
     if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) {
         steps.push(Step::new("make the root read-only", Action::ReadOnlyRoot));
     }
+    Ok(())
 }

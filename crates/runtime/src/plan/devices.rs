@@ -1,13 +1,13 @@
 //! Which device nodes there are, and which work.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{FileType, makedev};
 
 use super::invalid;
 use crate::devices;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::step::DeviceNode;
 
 /// True for a container that may use any device, a privileged one: its first rule allows all.
@@ -35,7 +35,9 @@ pub(super) fn device_nodes(linux: &Linux) -> Result<Vec<DeviceNode>> {
             gid: 0,
         })
         .collect();
-    for device in linux.devices().iter().flatten() {
+    // The multiplexer is always that of the container's own terminals.
+    let listed = linux.devices().iter().flatten().filter(|device| device.path() != Path::new("/dev/ptmx"));
+    for device in listed {
         let node = device_node(device)?;
         nodes.retain(|one| one.path != node.path);
         nodes.push(node);
@@ -53,8 +55,9 @@ pub(super) fn device_node(device: &LinuxDevice) -> Result<DeviceNode> {
             return Err(invalid("linux.devices", format!("{path:?} has no type of its own")));
         }
     };
-    if !path.starts_with("/dev") {
-        return Err(Error::Unsupported(format!("device {path:?} outside /dev")));
+    let plain = path.components().all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
+    if path.is_relative() || !plain || path.file_name().is_none() {
+        return Err(invalid("linux.devices", format!("{path:?} is no absolute path of a file")));
     }
     let number = |n: i64| {
         u32::try_from(n).map_err(|_| invalid("linux.devices", format!("{path:?}: {n} is no device number")))

@@ -10,6 +10,7 @@ use sys::process::Cloned;
 
 use super::{Plan, files, process as parts};
 use crate::channel::Point;
+use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::request::{Manner, Stdio};
 use crate::step::{Action, Entry, RLIMITS, Step, TerminalPlan};
@@ -84,7 +85,11 @@ impl Further {
         steps.push(Step::new("let go of the parent", Action::Untie));
         let filter = spec.linux().as_ref().map(filter::program).transpose()?.flatten();
         parts::give_up_rights(process, filter, true, &mut steps)?;
-        Ok(Self { plan: Plan { flags: 0, entries, steps, command }, keep, limits })
+        Ok(Self {
+            plan: Plan { flags: 0, entries, duties: Duties::default(), steps, command, warnings: Vec::new() },
+            keep,
+            limits,
+        })
     }
 }
 

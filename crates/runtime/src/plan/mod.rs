@@ -8,10 +8,11 @@ mod namespaces;
 mod process;
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::Hooks;
+use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process};
 use rustix::process::Uid;
 
 use crate::channel::Point;
+use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::hooks::HookKind;
 use crate::request::{Guard, Request, Stdio, Tie};
@@ -19,10 +20,10 @@ use crate::step::{Action, Command, Entry, Step};
 use crate::{filter, refuse};
 use confine::confine;
 use devices::all_devices;
-use files::file_systems;
+use files::Files;
 pub(crate) use further::{Further, initial_affinity};
 pub(crate) use namespaces::makes;
-use namespaces::{CLONE_NEWCGROUP, Namespaces, namespaces, root_propagation};
+use namespaces::{Namespaces, Users};
 use process::{become_user, command, give_up_rights};
 
 /// What the parent needs to make the process.
@@ -32,8 +33,12 @@ pub(crate) struct Plan {
     pub(crate) flags: u64,
     /// Namespaces that must be entered before the process exists.
     pub(crate) entries: Vec<Entry>,
+    /// What the runtime does at its birth.
+    pub(crate) duties: Duties,
     pub(crate) steps: Vec<Step>,
     pub(crate) command: Command,
+    /// What is done otherwise than the configuration says, and nothing is lost by.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Where the setup waits for its runtime.
@@ -55,32 +60,30 @@ impl Plan {
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
         let command = command(process, manner)?;
-        let Namespaces { mut flags, entries, joins } = namespaces(&linux)?;
+        let mut namespaces = Namespaces::of(&linux)?;
+        let mut warnings = Vec::new();
+        let duties = duties(&mut namespaces, process);
         let mut steps = Vec::with_capacity(48);
-        steps.push(Step::new("tie the container to its parent", Action::DieWithParent));
-        if stops.born {
-            steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
-            if flags & CLONE_NEWCGROUP != 0 {
-                // Its root is the control group that the process is in when it is made.
-                flags &= !CLONE_NEWCGROUP;
-                steps
-                    .push(Step::new("make a cgroup namespace", Action::Unshare(CloneFlags::CLONE_NEWCGROUP)));
-            }
-        }
+        begin(&mut namespaces, stops.born || !duties.is_empty(), &mut steps);
         steps.push(Step::new("start a session", Action::Session(manner.keyring)));
-        steps.extend(joins);
-        let propagation = root_propagation(&linux)?;
-        steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
+        steps.append(&mut namespaces.joins);
         let devices = guard == Guard::Elsewhere || all_devices(&linux);
-        steps.push(Step::new("mount the root", Action::Root(root, devices)));
-        file_systems(&spec, &linux, &bundle, &stdio, devices, &mut steps)?;
+        let mut files = Files {
+            spec: &spec,
+            linux: &linux,
+            bundle: &bundle,
+            namespaces: &namespaces,
+            devices,
+            warnings: &mut warnings,
+        };
+        files.steps(root, &stdio, &mut steps)?;
         hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
-        confine(&spec, &linux, flags, manner, &mut steps);
+        confine(&spec, &linux, &namespaces, manner, &mut steps)?;
         if stops.ready {
             let uid = Uid::from_raw(process.user().uid());
             steps.push(Step::new("find the home directory", Action::Home(uid)));
         }
-        become_user(process, &mut steps)?;
+        become_user(process, namespaces.has_users(), &mut steps)?;
         stop(tie, stops, &mut steps);
         if tie == Tie::DiesWithParent {
             // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG); giving up rights does not.
@@ -93,7 +96,44 @@ impl Plan {
             let action = Action::Hooks(HookKind::StartContainer, start.to_vec());
             steps.push(Step::new("run startContainer hooks", action));
         }
-        Ok((Self { flags, entries, steps, command }, stdio))
+        let Namespaces { flags, entries, .. } = namespaces;
+        Ok((Self { flags, entries, duties, steps, command, warnings }, stdio))
+    }
+}
+
+/// What the runtime is to do at the birth.
+fn duties(namespaces: &mut Namespaces, process: &Process) -> Duties {
+    Duties {
+        maps: match &namespaces.users {
+            Users::New(maps) => Some(maps.clone()),
+            Users::Callers | Users::Joined(_) => None,
+        },
+        offsets: std::mem::take(&mut namespaces.offsets),
+        oom_score_adj: process.oom_score_adj().filter(|_| namespaces.has_users()),
+    }
+}
+
+/// From the birth to where the process is who it is to be in its namespaces.
+fn begin(namespaces: &mut Namespaces, waits: bool, steps: &mut Vec<Step>) {
+    let tie = || Step::new("tie the container to its parent", Action::DieWithParent);
+    steps.push(tie());
+    let cgroups = waits && namespaces.postpone(LinuxNamespaceType::Cgroup);
+    steps.extend(namespaces.before_birth_is_over());
+    if waits {
+        steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
+    }
+    if namespaces.new_time {
+        steps.push(Step::new("enter the time namespace", Action::EnterTime));
+    }
+    if namespaces.has_users() {
+        steps.push(Step::new("become root of the user namespace", Action::RootOfUsers));
+        // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG).
+        steps.push(tie());
+    }
+    if cgroups {
+        // Its root is the control group that the process is in when it is made.
+        let flag = CloneFlags::CLONE_NEWCGROUP;
+        steps.push(Step::new("make a cgroup namespace", Action::Unshare(flag)));
     }
 }
 

@@ -1,19 +1,35 @@
 //! Which namespaces the process is in, and how it comes there.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType};
+use nix::sched::CloneFlags;
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType as Kind, LinuxTimeOffset};
 use rustix::mount::MountPropagationFlags as Propagation;
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::LinkNameSpaceType as Link;
 
+use super::invalid;
+use crate::duties::Offset;
 use crate::error::{Error, Result};
+use crate::idmap::IdMaps;
 use crate::step::{Action, Entry, Step};
 
-pub(super) const CLONE_NEWNET: u64 = 0x4000_0000;
+const MEMBER: &str = "linux.namespaces";
 
-pub(super) const CLONE_NEWCGROUP: u64 = LinuxNamespaceType::Cgroup as u64;
+/// The user namespace.
+#[derive(Debug)]
+pub(super) enum Users {
+    /// The caller's.
+    Callers,
+    /// A new one.
+    New(IdMaps),
+    /// One that exists.
+    Joined(File),
+}
 
 /// How the process comes into its namespaces.
+#[derive(Debug)]
 pub(super) struct Namespaces {
     /// New ones, as clone flags.
     pub(super) flags: u64,
@@ -21,61 +37,207 @@ pub(super) struct Namespaces {
     pub(super) entries: Vec<Entry>,
     /// Those that exist and that it enters itself.
     pub(super) joins: Vec<Step>,
+    /// Its user namespace.
+    pub(super) users: Users,
+    /// A time namespace of its own.
+    pub(super) new_time: bool,
+    /// The clocks of that.
+    pub(super) offsets: Vec<Offset>,
 }
 
-pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
-    let (mut flags, mut entries, mut joins) = (0, Vec::new(), Vec::new());
-    for namespace in linux.namespaces().iter().flatten() {
+impl Namespaces {
+    /// What the configuration asks for.
+    pub(super) fn of(linux: &Linux) -> Result<Self> {
+        let listed = listed(linux)?;
+        let has = |kind: Kind| listed.contains_key(&number(kind));
+        if !has(Kind::Mount) {
+            // The container's mounts would be the host's.
+            return Err(Error::Unsupported("a container without a mount namespace".into()));
+        }
+        let users = users(linux, listed.get(&number(Kind::User)).copied())?;
+        let offsets = offsets(linux, listed.get(&number(Kind::Time)).copied())?;
+        let mut found =
+            Self { flags: 0, entries: Vec::new(), joins: Vec::new(), users, new_time: false, offsets };
+        // What another user namespace owns must be entered with the rights of before.
+        let early = !matches!(found.users, Users::Callers);
+        for namespace in linux.namespaces().iter().flatten() {
+            found.add(namespace, early)?;
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, namespace: &LinuxNamespace, early: bool) -> Result<()> {
         let kind = namespace.typ();
         let Some(path) = namespace.path() else {
-            if matches!(kind, LinuxNamespaceType::User | LinuxNamespaceType::Time) {
-                return Err(Error::Unsupported(format!("a new {kind} namespace")));
+            match kind {
+                Kind::Time => self.new_time = true,
+                kind => self.flags |= number(kind),
             }
-            flags |= kind as u64;
-            continue;
+            return Ok(());
         };
-        let link = match kind {
-            LinuxNamespaceType::Network => LinkNameSpaceType::Network,
-            LinuxNamespaceType::Ipc => LinkNameSpaceType::InterProcessCommunication,
-            LinuxNamespaceType::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-            LinuxNamespaceType::Cgroup => LinkNameSpaceType::ControlGroup,
-            LinuxNamespaceType::Pid => LinkNameSpaceType::ProcessID,
-            other => return Err(Error::Unsupported(format!("joining a {other} namespace"))),
-        };
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "a namespace of the host, as the configuration names it"
-        )]
-        let file = File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
-        if kind == LinuxNamespaceType::Pid {
-            // It is the children of who joins that are in it.
-            entries.push(Entry::Join(file, link));
-        } else {
-            joins.push(Step::new(format!("join the {kind} namespace"), Action::Join(file, link)));
+        let file = open(path)?;
+        if kind == Kind::Mount && is_own_mount_namespace(&file) {
+            return Err(invalid(MEMBER, format!("{path:?} is the caller's own mount namespace")));
         }
+        let link = match kind {
+            Kind::Network => Link::Network,
+            Kind::Ipc => Link::InterProcessCommunication,
+            Kind::Uts => Link::HostNameAndNISDomainName,
+            Kind::Cgroup => Link::ControlGroup,
+            Kind::Pid => Link::ProcessID,
+            Kind::User => Link::User,
+            Kind::Mount => Link::Mount,
+            Kind::Time => Link::Time,
+        };
+        // A pid namespace holds the children of who joins it.
+        if (early && kind != Kind::Time) || kind == Kind::Pid {
+            self.entries.push(Entry::Join(file, link));
+        } else {
+            self.joins.push(Step::new(format!("join the {kind} namespace"), Action::Join(file, link)));
+        }
+        Ok(())
     }
-    if flags & LinuxNamespaceType::Mount as u64 == 0 {
-        return Err(Error::Unsupported("a container without a mount namespace".into()));
+
+    /// True where the process is in another user namespace than its runtime.
+    pub(super) fn has_users(&self) -> bool {
+        !matches!(self.users, Users::Callers)
     }
-    Ok(Namespaces { flags, entries, joins })
+
+    /// True for a new namespace of this kind.
+    pub(super) fn is_new(&self, kind: Kind) -> bool {
+        self.flags & number(kind) != 0
+    }
+
+    /// Takes a kind from those that the process is born into, to be made later.
+    pub(super) fn postpone(&mut self, kind: Kind) -> bool {
+        let asked = self.is_new(kind);
+        self.flags &= !number(kind);
+        asked
+    }
+
+    /// A time namespace of its own begins with the children of who makes it, once its clocks are set.
+    pub(super) fn before_birth_is_over(&self) -> Option<Step> {
+        // libc's flag fits clone3 and unshare alone.
+        let time = CloneFlags::from_bits_retain(CLONE_NEWTIME);
+        self.new_time.then(|| Step::new("make a time namespace", Action::Unshare(time)))
+    }
 }
 
-pub(super) fn root_propagation(linux: &Linux) -> Result<Propagation> {
-    match linux.rootfs_propagation().as_deref() {
-        // Mounts of the host may still come in until the root is pivoted; none of ours goes out.
-        None | Some("" | "rslave" | "slave") => Ok(Propagation::DOWNSTREAM | Propagation::REC),
-        Some("rprivate" | "private") => Ok(Propagation::PRIVATE | Propagation::REC),
-        Some(other) => Err(Error::Unsupported(format!("linux.rootfsPropagation {other:?}"))),
+#[allow(clippy::disallowed_methods, reason = "a namespace of the host, as the configuration names it")]
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|source| Error::File { path: path.into(), source })
+}
+
+const CLONE_NEWTIME: i32 = 0x80;
+
+fn number(kind: Kind) -> u64 {
+    kind as u64
+}
+
+/// Each kind once.
+fn listed(linux: &Linux) -> Result<HashMap<u64, &LinuxNamespace>> {
+    let mut listed = HashMap::new();
+    for namespace in linux.namespaces().iter().flatten() {
+        if listed.insert(number(namespace.typ()), namespace).is_some() {
+            return Err(invalid(MEMBER, format!("{} is listed twice", namespace.typ())));
+        }
     }
+    Ok(listed)
+}
+
+fn users(linux: &Linux, namespace: Option<&LinuxNamespace>) -> Result<Users> {
+    let (uids, gids) = (linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
+    let mapped = uids.is_some_and(|list| !list.is_empty()) || gids.is_some_and(|list| !list.is_empty());
+    match namespace {
+        None if mapped => {
+            Err(invalid("linux.uidMappings", "there is no user namespace in linux.namespaces".into()))
+        }
+        None => Ok(Users::Callers),
+        Some(namespace) => {
+            if let Some(path) = namespace.path() {
+                return Ok(Users::Joined(open(path)?));
+            }
+            let maps = IdMaps::new(uids, gids, "linux.uidMappings")?;
+            if !maps.has_root() {
+                return Err(invalid(
+                    "linux.uidMappings",
+                    "user or group 0 of the container is not mapped".into(),
+                ));
+            }
+            Ok(Users::New(maps))
+        }
+    }
+}
+
+fn offsets(linux: &Linux, namespace: Option<&LinuxNamespace>) -> Result<Vec<Offset>> {
+    let Some(given) = linux.time_offsets().as_ref().filter(|map| !map.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let wrong = |why: &str| Err(invalid("linux.timeOffsets", why.into()));
+    match namespace {
+        None => return wrong("there is no time namespace in linux.namespaces"),
+        Some(namespace) if namespace.path().is_some() => return wrong("the time namespace is not a new one"),
+        Some(_) => {}
+    }
+    let mut offsets: Vec<Offset> = Vec::new();
+    for (clock, offset) in given {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return wrong(&format!("{clock:?} is no clock of a time namespace"));
+        }
+        offsets.push(one_offset(clock, offset));
+    }
+    Ok(offsets)
+}
+
+fn one_offset(clock: &str, offset: &LinuxTimeOffset) -> Offset {
+    Offset {
+        clock: clock.into(),
+        seconds: offset.secs().unwrap_or(0),
+        nanoseconds: offset.nanosecs().unwrap_or(0),
+    }
+}
+
+fn is_own_mount_namespace(file: &File) -> bool {
+    let inode = rustix::fs::fstat(file).map(|stat| stat.st_ino).ok();
+    inode.is_some() && inode == sys::mount::namespace(None).ok()
+}
+
+/// How mounts pass between the host and the container while it is made (runtime-spec 1.2, "Rootfs Mount Propagation").
+pub(super) fn propagation_towards_host(linux: &Linux) -> Result<Propagation> {
+    Ok(match root_propagation(linux)? {
+        // Mounts of the host may still come in until the root is pivoted; none of ours goes out.
+        None | Some(Propagation::DOWNSTREAM) => Propagation::DOWNSTREAM | Propagation::REC,
+        Some(Propagation::SHARED) => Propagation::SHARED | Propagation::REC,
+        Some(_) => Propagation::PRIVATE | Propagation::REC,
+    })
+}
+
+/// What the container's root becomes in the end, where the configuration tells.
+pub(super) fn root_propagation(linux: &Linux) -> Result<Option<Propagation>> {
+    Ok(Some(match linux.rootfs_propagation().as_deref() {
+        None | Some("") => return Ok(None),
+        Some("rslave" | "slave") => Propagation::DOWNSTREAM,
+        Some("rprivate" | "private") => Propagation::PRIVATE,
+        Some("rshared" | "shared") => Propagation::SHARED,
+        Some("runbindable" | "unbindable") => Propagation::UNBINDABLE,
+        Some(other) => {
+            return Err(invalid("linux.rootfsPropagation", format!("{other:?} is no kind of propagation")));
+        }
+    }))
 }
 
 /// True where a container can have a namespace of this type of its own.
 pub(crate) fn makes(kind: &str) -> bool {
-    let all = [serde_json::json!({"containerID": 0, "hostID": 0, "size": 1})];
-    let linux = serde_json::json!({
-        "namespaces": [{"type": "mount"}, {"type": kind}],
-        "uidMappings": all,
-        "gidMappings": all,
-    });
-    serde_json::from_value::<Linux>(linux).is_ok_and(|linux| namespaces(&linux).is_ok())
+    let mut linux = serde_json::json!({"namespaces": [{"type": "mount"}]});
+    match kind {
+        "mount" => {}
+        "user" => {
+            let all = serde_json::json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+            linux = serde_json::json!({
+                "namespaces": [{"type": "mount"}, {"type": kind}], "uidMappings": all, "gidMappings": all,
+            });
+        }
+        kind => linux["namespaces"] = serde_json::json!([{"type": "mount"}, {"type": kind}]),
+    }
+    serde_json::from_value::<Linux>(linux).is_ok_and(|linux| Namespaces::of(&linux).is_ok())
 }

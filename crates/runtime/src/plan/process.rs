@@ -15,8 +15,9 @@ use crate::step::{Action, Command, Identity, RLIMITS, Rights, Step};
 use crate::{exec, filter};
 
 /// From the runtime to the process's user, who keeps the permitted capabilities for what is still to do.
-pub(super) fn become_user(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
-    if let Some(score) = process.oom_score_adj() {
+pub(super) fn become_user(process: &Process, new_users: bool, steps: &mut Vec<Step>) -> Result<()> {
+    // In another user namespace the runtime has done it.
+    if let Some(score) = process.oom_score_adj().filter(|_| !new_users) {
         steps.push(Step::new("set oomScoreAdj", Action::OomScoreAdj(score)));
     }
     steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
