@@ -1,7 +1,5 @@
 //! The search for a call's number: a binary tree over runs of numbers with the same fate.
 
-use std::borrow::Cow;
-
 use crate::abi::Abi;
 use crate::assemble::{Code, Compare, Label};
 use crate::multiplex;
@@ -18,26 +16,29 @@ enum Fate {
 
 /// Writes the search for one ABI; the number is loaded when it starts. Second comes what numbers beyond all get.
 pub(crate) fn write(code: &mut Code, rules: &Rules, abi: Abi) -> (Label, Verdict) {
-    let mut calls: Vec<(u32, Row, Cow<'_, Call>)> = Vec::with_capacity(Row::COUNT);
     let multiplexers = if abi == Abi::X86 { multiplex::calls(rules) } else { Vec::new() };
-    let plain = rules.named().filter(|(row, _)| multiplexers.iter().all(|(other, _)| other != row));
-    calls.extend(plain.filter_map(|(row, call)| Some((row.number(abi)?, row, Cow::Borrowed(call)))));
-    let muxed = multiplexers.into_iter().filter(|(_, call)| call.is_named);
-    calls.extend(muxed.filter_map(|(row, call)| Some((row.number(abi)?, row, Cow::Owned(call)))));
-    calls.sort_unstable_by_key(|(number, ..)| *number);
+    let mut calls: Vec<(u32, Row)> = Vec::with_capacity(Row::COUNT);
+    let muxed = multiplexers.iter().filter(|(_, call)| call.is_named).map(|(row, _)| *row);
+    let plain =
+        rules.named().map(|(row, _)| row).filter(|row| !multiplexers.iter().any(|(other, _)| other == row));
+    calls.extend(plain.chain(muxed).filter_map(|row| Some((row.number(abi)?, row))));
+    calls.sort_unstable();
     let newer = if calls.is_empty() { rules.default } else { rules.newer };
     let mut runs = Runs::default();
     let mut next = 0;
-    for (number, row, call) in &calls {
-        let fate = fate(code, rules, abi, *row, call);
+    for (number, row) in calls {
         // Two names of one number: the first stays.
-        if *number < next {
+        if number < next {
             continue;
         }
-        if *number > next {
+        let call = multiplexers
+            .iter()
+            .find(|(other, _)| *other == row)
+            .map_or_else(|| rules.call(row), |(_, call)| call);
+        if number > next {
             runs.start(next, Fate::Verdict(rules.default));
         }
-        runs.start(*number, fate);
+        runs.start(number, fate(code, rules, abi, row, call));
         next = number + 1;
     }
     runs.start(next, Fate::Verdict(newer));

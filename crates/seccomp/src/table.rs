@@ -34,6 +34,15 @@ struct Packed {
 #[allow(long_running_const_eval, reason = "the text is read once, by the compiler")]
 static TABLE: [Packed; ROWS] = pack();
 
+/// The slots of the index, twice as many as there are rows at least.
+const SLOTS: usize = 1024;
+/// A slot that no name is in.
+const EMPTY: u16 = u16::MAX;
+
+/// The rows by the hashes of their names, each in the first free slot from its own on.
+#[allow(long_running_const_eval, reason = "as the table")]
+static INDEX: [u16; SLOTS] = index();
+
 /// How much of an argument the kernel reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
@@ -45,8 +54,15 @@ pub(crate) enum Width {
 impl Row {
     /// The system call of this name on any architecture.
     pub(crate) fn find(name: &str) -> Option<Self> {
-        let place = TABLE.binary_search_by(|row| row.name().cmp(name.as_bytes())).ok()?;
-        u16::try_from(place).ok().map(Self)
+        let mut slot = hash(name.as_bytes());
+        loop {
+            let place = INDEX[slot];
+            let row = TABLE.get(usize::from(place))?;
+            if row.name() == name.as_bytes() {
+                return Some(Self(place));
+            }
+            slot = (slot + 1) % SLOTS;
+        }
     }
 
     /// How many rows there are.
@@ -112,6 +128,35 @@ impl Packed {
         let start = usize::from(self.name);
         &TEXT[start..start + usize::from(self.name_len)]
     }
+}
+
+/// FNV-1a, cut to a slot.
+const fn hash(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ name[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ (hash >> 16)) as usize % SLOTS
+}
+
+const fn index() -> [u16; SLOTS] {
+    const { assert!(ROWS * 2 <= SLOTS) };
+    let table = pack();
+    let mut slots = [EMPTY; SLOTS];
+    let mut row = 0;
+    while row < ROWS {
+        let (_, rest) = TEXT.split_at(table[row].name as usize);
+        let (name, _) = rest.split_at(table[row].name_len as usize);
+        let mut slot = hash(name);
+        while slots[slot] != EMPTY {
+            slot = (slot + 1) % SLOTS;
+        }
+        slots[slot] = row as u16;
+        row += 1;
+    }
+    slots
 }
 
 const fn count_rows() -> usize {
@@ -198,7 +243,9 @@ mod tests {
             let name = std::str::from_utf8(packed.name()).expect("ASCII");
             assert_eq!(row(name).place(), place, "{name}");
         }
-        assert_eq!(Row::find("no_such_call"), None);
+        for name in ["no_such_call", "readx", "rea", "Read"] {
+            assert_eq!(Row::find(name), None, "{name}");
+        }
         assert_eq!(Row::find(""), None);
     }
 
