@@ -147,6 +147,41 @@ fn a_container_sees_its_own_processes_hostname_mounts_and_dockers_capabilities()
     assert_eq!(masked, "0\nro\n");
 }
 
+/// An upper half that the kernel drops, the old gates, and the ways round by newer calls.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_container_is_filtered_as_dockers_are_through_every_gate() {
+    const EPERM: i64 = -1;
+    const ENOSYS: i64 = -38;
+    needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
+    let hub = Hub::busybox();
+    let mut calls = testkit::Calls::new();
+    let (alg, clone3) = (calls.words(&[38, 5, 0]), calls.words(&[0; 22]));
+    let calls = calls
+        .call(41, &[38, 5, 0])
+        .call(41, &[0x1_0000_0026, 5, 0])
+        .int80(359, &[0x1_0000_0026, 5, 0])
+        .int80(102, &[1, alg])
+        .call(0x4000_0029, &[38, 5, 0])
+        .call(435, &[clone3, 88])
+        .call(56, &[0x1000_0011, 0])
+        .call(321, &[])
+        .call(250, &[])
+        .call(425, &[1, 0])
+        .call(41, &[1, 1, 0]);
+    let folder = hub.world.path("probe");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("calls"), calls.program()).expect("a program");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.join("calls"), mode).expect("chmod");
+    let line = hub.container(&["-v", &format!("{}:/probe", hub.world.name("probe"))]);
+    let output = hub.world.feed("oci-spawn", &["--", "/probe/calls"], &line.stdout).ok();
+    let results = testkit::Calls::results(&output.stdout);
+    let refused = [EPERM, EPERM, EPERM, EPERM, EPERM, ENOSYS, EPERM, EPERM, EPERM, EPERM];
+    assert_eq!(results[..10], refused, "{results:?}");
+    assert!(results[10] >= 0, "a socket of another family: {results:?}");
+}
+
 #[test]
 fn detached_containers_run_on_and_are_one_of_a_kind() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));

@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! - A call made through an ABI that the profile does not name ends the process: its numbers mean other calls.
-//! - An argument is compared as wide as the kernel reads it ([`table`]), whatever a caller put into the rest of the
+//! - An argument is compared as wide as the kernel reads it (`table`), whatever a caller put into the rest of the
 //!   register.
 //! - A program never allows what its profile does not: what cannot be compared is refused.
 //! - The same profile gives the same program.
