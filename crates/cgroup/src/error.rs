@@ -108,6 +108,16 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// systemd cannot be reached, or refused.
+    #[error("systemd: {what}: {why}")]
+    Systemd {
+        /// What was asked for.
+        what: String,
+        /// The error's D-Bus name; empty where the refusal was not systemd's.
+        name: String,
+        /// What it said.
+        why: String,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     Call {
@@ -150,6 +160,7 @@ impl Classify for Error {
             Self::NoHierarchy | Self::NoGroup { .. } | Self::NoController { .. } | Self::NoFile { .. } => {
                 Exit::Privilege
             }
+            Self::Systemd { .. } => Exit::Other,
             Self::Limit { source, .. } | Self::Call { source, .. } => match source.errno {
                 Errno::NOSPC | Errno::DQUOT => Exit::Space,
                 Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::ROFS | Errno::NODEV => Exit::Privilege,

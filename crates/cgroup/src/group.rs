@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
 use crate::error::About;
 use crate::host::{self, Host};
 use crate::path::{below, normal};
+use crate::systemd::{self, Unit};
 use crate::{Error, Result};
 
 /// Who makes the directories.
@@ -59,6 +61,12 @@ pub struct Group {
     pub(crate) rootless: bool,
     /// No path was asked for, so that a rootless container may go without a group.
     pub(crate) implied: bool,
+    /// The unit of systemd that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<Unit>,
+    /// What [`Group::make`] was asked for, where systemd makes the directories later.
+    #[serde(skip)]
+    pub(crate) pending: Option<LinuxResources>,
 }
 
 /// A directory of a group.
@@ -119,11 +127,14 @@ impl Group {
     /// have limited children: as runc. `..` never leads above the top.
     ///
     /// # Errors
-    /// [`Error::NoHierarchy`]; [`Error::Path`] where the path names the top of a hierarchy.
+    /// [`Error::NoHierarchy`]; [`Error::Path`] where the path names the top of a hierarchy, or no unit of systemd's.
     pub fn plan(request: &Request<'_>) -> Result<Self> {
         let given = request.path.filter(|path| !path.as_os_str().is_empty());
         if request.driver == Driver::Systemd {
-            return Err(Error::NoGroup { what: "the systemd cgroup driver".into() });
+            let (unit, version, places) = systemd::plan(request)?;
+            let (driver, rootless) = (request.driver, request.rootless);
+            let implied = given.is_none();
+            return Ok(Self { version, places, driver, rootless, implied, unit: Some(unit), pending: None });
         }
         let inner = below(given.unwrap_or(Path::new(request.id)))?;
         let absolute = given.is_some_and(Path::is_absolute);
@@ -139,6 +150,8 @@ impl Group {
             driver: request.driver,
             rootless: request.rootless,
             implied: given.is_none(),
+            unit: None,
+            pending: None,
         })
     }
 

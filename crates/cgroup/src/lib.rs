@@ -40,6 +40,7 @@ mod shared;
 pub mod stats;
 mod stats_v1;
 mod stats_v2;
+mod systemd;
 mod tree;
 mod v1;
 mod v2;

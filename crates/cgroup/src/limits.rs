@@ -14,6 +14,9 @@ impl Group {
     /// [`Error::NoGroup`], [`Error::NoController`], [`Error::NoFile`], [`Error::Limit`] and [`Error::Value`], each with the part of
     /// `linux.resources` that cannot be had. Limits written before the failure stay.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            self.tell(unit, resources)?;
+        }
         self.limit(resources, false)
     }
 

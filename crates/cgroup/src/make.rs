@@ -26,10 +26,15 @@ impl Group {
     /// Those of making a directory; [`Error::InUse`] and [`Error::Frozen`] where it is there with processes in it or is frozen;
     /// those of [`Group::update`]. What was made is removed then.
     pub fn make(&mut self, resources: &LinuxResources) -> Result<()> {
+        if self.unit.is_some() {
+            // Made around the process that is adopted.
+            self.pending = Some(resources.clone());
+            return Ok(());
+        }
         let mut undo = Undo::default();
         let mut kept = Vec::with_capacity(self.places.len());
         for mut place in std::mem::take(&mut self.places) {
-            match make_place(&mut place, self.version, resources, &mut undo) {
+            match make_place(&mut place, self.version, resources, &mut undo, true) {
                 Ok(()) => kept.push(place),
                 Err(_) if place.is_optional(self.version) => {}
                 Err(error) if self.rootless && self.implied && error.is_permission() => {}
@@ -38,7 +43,7 @@ impl Group {
         }
         self.places = kept;
         self.limit(resources, true)?;
-        undo.made.clear();
+        undo.keep();
         Ok(())
     }
 
@@ -48,7 +53,7 @@ impl Group {
     /// # Errors
     /// Those of opening the directory.
     pub fn birthplace(&mut self) -> Result<Option<OwnedFd>> {
-        if self.version == Version::Legacy {
+        if self.version == Version::Legacy || self.unit.is_some() {
             return Ok(None);
         }
         let Some(place) = self.places.first_mut() else { return Ok(None) };
@@ -64,16 +69,18 @@ impl Group {
     }
 }
 
-fn make_place(
+/// Makes a place's directory; with `alone` nobody else may be in it.
+pub(crate) fn make_place(
     place: &mut Place,
     version: Version,
     resources: &LinuxResources,
     undo: &mut Undo,
+    alone: bool,
 ) -> Result<()> {
     let root = Root::open_ambient(&place.mount).about("opening a cgroup hierarchy")?;
     let (directory, new) = make_directory(&root, place, undo)?;
     place.keep(directory);
-    if !new {
+    if !new && alone {
         refuse_in_use(place, version)?;
     }
     if version == Version::Unified {
@@ -153,8 +160,15 @@ fn refuse_in_use(place: &Place, version: Version) -> Result<()> {
 
 /// The directories made so far: removed when dropped, the last first, unless it was emptied.
 #[derive(Debug, Default)]
-struct Undo {
+pub(crate) struct Undo {
     made: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Undo {
+    /// What was made stays.
+    pub(crate) fn keep(mut self) {
+        self.made.clear();
+    }
 }
 
 impl Drop for Undo {

@@ -25,6 +25,14 @@ impl Group {
     /// # Errors
     /// Those of writing `cgroup.procs`; [`Error::Kind`] where the directory cannot hold processes (version 2).
     pub fn adopt(&self, pid: Pid) -> Result<()> {
+        match &self.unit {
+            Some(unit) if self.pending.is_some() => self.start(unit, pid),
+            _ => self.enter_all(pid),
+        }
+    }
+
+    /// Moves a process into each directory.
+    pub(crate) fn enter_all(&self, pid: Pid) -> Result<()> {
         for place in &self.places {
             match enter(place.open()?, pid) {
                 Ok(()) => {}

@@ -8,11 +8,11 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 use sys::{Call, Parent, Root};
 
-use crate::Result;
 use crate::directory::Directory;
 use crate::error::About;
 use crate::group::{Group, Place};
 use crate::tree::{Visit, walk};
+use crate::{Result, systemd};
 
 /// A process that has just ended keeps its group busy until it is reaped: waits of 1, 2, 4 ... ms, one second in all.
 const BUSY_TRIES: u32 = 10;
@@ -25,6 +25,8 @@ impl Group {
     /// # Errors
     /// That of the first `rmdir(2)` that failed, `EBUSY` after one second; the other directories are removed all the same.
     pub fn remove(&self) -> Result<()> {
+        // Without a systemd to ask, the directories go all the same, and that tells what is wrong.
+        let stopped = self.unit.as_ref().map(systemd::stop);
         let mut outcome = Ok(());
         for place in &self.places {
             let removed = remove_place(place);
@@ -32,7 +34,10 @@ impl Group {
                 outcome = removed;
             }
         }
-        outcome
+        match stopped {
+            Some(Err(error)) if outcome.is_ok() && self.exists() => Err(error),
+            _ => outcome,
+        }
     }
 }
 

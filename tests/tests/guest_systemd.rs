@@ -1,0 +1,89 @@
+//! systemd as the maker of control groups: this host's systemd boots as the init of a guest with cgroup v2 alone.
+
+use std::process::Command;
+
+use testkit::needs;
+
+/// Runs in the guest as a service; what it prints is what the test compares.
+const WORK: &str = r#"
+cg=/sys/fs/cgroup
+mkdir -p /b/rootfs/bin /b/rootfs/proc /b/rootfs/dev /b/rootfs/sys
+cp /bin/busybox /b/rootfs/bin/; ln -s busybox /b/rootfs/bin/sh; ln -s busybox /b/rootfs/bin/sleep
+config() { # cgroupsPath, resources
+cat >/b/config.json <<END
+{"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["sleep", "1000"], "env": ["PATH=/bin"]},
+ "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+ "linux": {"cgroupsPath": "$1", "resources": $2, "namespaces": [{"type": "mount"}, {"type": "pid"}]}}
+END
+}
+run="oci-spawn --systemd-cgroup"
+
+config test-a.slice:x:y '{"memory": {"limit": 67108864, "swap": 67108864}, "pids": {"limit": 20}, "cpu": {"shares": 1024, "quota": 50000, "period": 100000}}'
+$run create -b /b --pid-file /pid c1 && echo created
+at=$cg/test.slice/test-a.slice/x-y.scope
+cat $at/memory.max $at/memory.swap.max $at/pids.max $at/cpu.max
+[ "$(cat $at/cgroup.procs)" = "$(cat /pid)" ] && echo inside
+systemctl show -p Slice -p MemoryMax -p TasksMax -p Delegate x-y.scope
+$run start c1 && echo started
+systemctl daemon-reload; cat $at/memory.max $at/pids.max
+$run kill c1 KILL; sleep 1
+$run delete c1 && echo deleted
+[ -e $at ] || echo gone
+systemctl is-failed x-y.scope
+
+config '' '{}'
+$run create -b /b c2 && ls -d $cg/system.slice/oci-spawn-c2.scope
+$run delete --force c2; [ -e $cg/system.slice/oci-spawn-c2.scope ] || echo gone
+
+config a.slice:x:z '{"hugepageLimits": [{"pageSize": "3KB", "limit": 1}]}'
+$run create -b /b c3 2>&1 | grep -c hugepageLimits
+[ -e $cg/a.slice/x-z.scope ] || echo nothing left
+config /a/b '{}'
+$run create -b /b c4 2>&1 | grep -c 'slice:prefix:name'
+ls /run/oci-spawn
+"#;
+
+const PRINTED: &[&str] = &[
+    "created",
+    "67108864",
+    "0",
+    "20",
+    "50000 100000",
+    "inside",
+    "Slice=test-a.slice",
+    "Delegate=yes",
+    "MemoryMax=67108864",
+    "TasksMax=20",
+    "started",
+    "67108864",
+    "20",
+    "deleted",
+    "gone",
+    "inactive",
+    "/sys/fs/cgroup/system.slice/oci-spawn-c2.scope",
+    "gone",
+    "1",
+    "nothing left",
+    "1",
+];
+
+#[test]
+fn systemd_makes_keeps_and_removes_the_groups() {
+    needs!(Root, Program("qemu-system-x86_64"), Program("mke2fs"), Program("busybox"), Program("systemctl"));
+    needs!(Package("linux-image-cloud-amd64"));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let script = dir.path().join("work.sh");
+    std::fs::write(&script, WORK).expect("a file");
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/guest");
+    let bin = testkit::world::tools();
+    let run = Command::new(guest).arg("--systemd").arg(&script).env("OCIPIPE_BIN", bin).output();
+    let run = run.expect("scripts/guest");
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let mut printed: Vec<&str> =
+        out.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).collect();
+    // systemctl show has an order of its own.
+    let mut wanted = PRINTED.to_vec();
+    printed[6..10].sort_unstable();
+    wanted[6..10].sort_unstable();
+    assert_eq!(printed, wanted, "{out}\n{err}");
+}
