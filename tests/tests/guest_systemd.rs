@@ -23,6 +23,7 @@ $run create -b /b --pid-file /pid c1 && echo created
 at=$cg/test.slice/test-a.slice/x-y.scope
 cat $at/memory.max $at/memory.swap.max $at/pids.max $at/cpu.max
 [ "$(cat $at/cgroup.procs)" = "$(cat /pid)" ] && echo inside
+export SYSTEMD_PAGER=cat SYSTEMD_COLORS=0 TERM=dumb
 systemctl show -p Slice -p MemoryMax -p TasksMax -p Delegate x-y.scope
 $run start c1 && echo started
 systemctl daemon-reload; cat $at/memory.max $at/pids.max

@@ -58,7 +58,7 @@ impl Plan {
         let Request { spec, bundle, root, stdio, tie, manner, guard } = request;
         refuse::unsupported(&spec)?;
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
-        let linux = spec.linux().clone().unwrap_or_default();
+        let linux = spec.linux().clone().ok_or(Error::Incomplete("linux"))?;
         let command = command(process, manner)?;
         let mut namespaces = Namespaces::of(&linux)?;
         let mut warnings = Vec::new();
