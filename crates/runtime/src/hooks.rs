@@ -58,6 +58,18 @@ impl HookKind {
         }
     }
 
+    /// The step of running them, as messages call it.
+    pub(crate) fn step(self) -> &'static str {
+        match self {
+            Self::Prestart => "run prestart hooks",
+            Self::CreateRuntime => "run createRuntime hooks",
+            Self::CreateContainer => "run createContainer hooks",
+            Self::StartContainer => "run startContainer hooks",
+            Self::Poststart => "run poststart hooks",
+            Self::Poststop => "run poststop hooks",
+        }
+    }
+
     /// The hooks of this kind, in their order.
     pub(crate) fn of(self, hooks: Option<&Hooks>) -> &[Hook] {
         #[allow(deprecated, reason = "prestart hooks are still to be called")]

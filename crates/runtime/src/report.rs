@@ -51,6 +51,11 @@ impl Report {
         }
     }
 
+    /// True where it is this step that failed.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        matches!(self, Self::Step { step, .. } if step == name)
+    }
+
     /// The error that the caller sees.
     pub(crate) fn into_error(self, command: &str) -> Error {
         let command = command.to_string();

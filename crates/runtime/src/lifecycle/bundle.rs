@@ -38,7 +38,7 @@ impl Bundle {
         let bytes = directory::bounded(file?, &name.display().to_string())?;
         let (spec, warnings) = directory::parse(&bytes)?;
         let version = spec.version();
-        if version.split('.').next() != Some("1") {
+        if !is_version_1(version) {
             let why = format!("{version:?} is no version 1 of the specification");
             return Err(Error::Invalid { member: "ociVersion".into(), why });
         }
@@ -53,5 +53,35 @@ impl Bundle {
     /// Whether its process is to have a terminal.
     pub fn wants_terminal(&self) -> bool {
         self.spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true))
+    }
+}
+
+/// True for `1.MINOR.PATCH`, with what SemVer 2.0.0 lets follow.
+fn is_version_1(text: &str) -> bool {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let number = |n: &str| {
+        n == "0" || !n.is_empty() && !n.starts_with('0') && n.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let numbers: Vec<&str> = core.split('.').collect();
+    let rest = text.get(core.len() + 1..);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'+');
+    matches!(numbers[..], ["1", minor, patch] if number(minor) && number(patch))
+        && (core.len() == text.len() || rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_that_of_semver_and_the_first() {
+        for good in ["1.0.0", "1.0.2-dev", "1.2.1", "1.10.0-rc.1+build.5", "1.0.0+x"] {
+            assert!(is_version_1(good), "{good}");
+        }
+        for bad in
+            ["", "1", "1.2", "1.2.3.4", "1.x.0", "01.0.0", "1.02.0", "2.0.0", "0.9.0", "1.0.0-", "1.0.0-a b"]
+        {
+            assert!(!is_version_1(bad), "{bad:?}");
+        }
     }
 }

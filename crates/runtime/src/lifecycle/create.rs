@@ -11,12 +11,12 @@ use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
 use crate::hooks::{self, HookKind, Inherited};
-use crate::lifecycle::birthday;
 use crate::lifecycle::bundle::Bundle;
 use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
+use crate::lifecycle::{birthday, delete, start};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
@@ -96,6 +96,9 @@ fn make(runtimes: &Runtimes, creation: Creation, waits: bool) -> Result<Created>
             let Cloned { pid, pidfd } = cloned;
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             let Draft { directory, record, notify, .. } = draft;
+            if !waits {
+                start::after(&directory, &record, pid)?;
+            }
             let started = Started { pid, pidfd, terminal, _watcher: None };
             Ok(Created { directory, record, started, warnings, notify })
         }
@@ -115,7 +118,7 @@ struct Draft {
     /// Where it says that it is ready.
     notify: Option<Notify>,
     init: Option<Newborn>,
-    /// Hooks of the host have run, so the last ones are due, too.
+    /// Hooks may have run, so the last ones are due, too.
     hooked: bool,
 }
 
@@ -193,7 +196,7 @@ impl Draft {
                 let state = self.record.state(Status::Created, pid).to_string().into_bytes();
                 self.hooked = true;
                 for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-                    let failed = |source| Error::Step { step: format!("run {} hooks", kind.name()), source };
+                    let failed = |source| Error::Step { step: kind.step().into(), source };
                     let hooks = kind.of(self.record.hooks.as_ref());
                     hooks::run(kind, hooks, &state, Inherited::Runtime).map_err(failed)?;
                 }
@@ -205,6 +208,7 @@ impl Draft {
                     return Err(Error::Lost("it has ended".into()));
                 }
                 self.directory.set_record(&self.record)?;
+                self.hooked = true;
                 // Hooks of the start, where it follows at once.
                 Ok(self.record.state(Status::Created, pid).to_string().into_bytes())
             }
@@ -222,12 +226,12 @@ impl Draft {
     fn undo(mut self) {
         drop(self.init.take());
         let gone = self.record.group.remove().is_ok();
-        if self.hooked {
-            let state = self.record.state(Status::Stopped, 0).to_string().into_bytes();
-            let _ = hooks::poststop(self.record.hooks.as_ref(), &state);
-        }
         if gone {
             let _ = self.directory.remove();
+        }
+        if self.hooked {
+            // The error that led here is what is told.
+            let _ = delete::after(&self.record);
         }
     }
 }

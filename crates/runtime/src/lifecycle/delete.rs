@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Error, Result};
-use crate::hooks;
+use crate::hooks::{self, HookKind};
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
 
@@ -33,10 +33,15 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     }
     end(&record)?;
     record.group.remove()?;
+    directory.remove()?;
+    Ok(after(&record))
+}
+
+/// Runs the hooks of a container that is no more; what they failed with.
+pub(crate) fn after(record: &Record) -> Vec<String> {
     let state = record.state(Status::Stopped, 0).to_string();
     let failed = hooks::poststop(record.hooks.as_ref(), state.as_bytes());
-    directory.remove()?;
-    Ok(failed.iter().map(|error| format!("run poststop hooks: {error}")).collect())
+    failed.iter().map(|error| format!("{}: {error}", HookKind::Poststop.step())).collect()
 }
 
 /// Kills what lives of it.

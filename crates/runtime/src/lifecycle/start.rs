@@ -10,15 +10,15 @@ use crate::channel::{Point, Said};
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
 use crate::hooks::{self, HookKind, Inherited};
+use crate::lifecycle::delete::delete;
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
-
-const SIGKILL: i32 = 9;
 
 /// Lets a created container's command run; returns once it has been executed and the poststart hooks have run.
 ///
 /// # Errors
-/// [`Error::State`] for a container that does not wait; what kept the command from running.
+/// [`Error::State`] for a container that does not wait; what kept the command from running. A hook that fails ends the
+/// container and removes it (runtime-spec 1.3, "Lifecycle", 7 and 9).
 pub fn start(directory: &Directory) -> Result<()> {
     let record = directory.record()?.ok_or_else(|| unborn(directory))?;
     let status = directory.status(&record)?;
@@ -43,8 +43,14 @@ pub fn start(directory: &Directory) -> Result<()> {
     };
     directory.forget_socket();
     match said {
-        Said::Failed(report) => Err(report.into_error("the container's command")),
-        _ => after(&record, pid),
+        Said::Failed(report) => {
+            if report.is_of(HookKind::StartContainer.step()) {
+                // What the hook said is what is told; what cannot be removed stays recorded for `delete --force`.
+                let _ = delete(directory, true);
+            }
+            Err(report.into_error("the container's command"))
+        }
+        _ => after(directory, &record, pid),
     }
 }
 
@@ -58,17 +64,14 @@ fn supervise(directory: &Directory, record: &Record, number: RawFd) -> Result<()
     supervisor.take(process.as_fd(), number, init.pid, record.state(Status::Created, init.pid))
 }
 
-/// Runs the hooks that follow the start.
-pub(crate) fn after(record: &Record, pid: u32) -> Result<()> {
+/// Runs the hooks that follow the start; one that fails ends the container and removes it.
+pub(crate) fn after(directory: &Directory, record: &Record, pid: u32) -> Result<()> {
     let kind = HookKind::Poststart;
     let hooks = kind.of(record.hooks.as_ref());
     let state = record.state(Status::Running, pid).to_string();
     hooks::run(kind, hooks, state.as_bytes(), Inherited::Runtime).map_err(|source| {
-        // "The runtime MUST generate an error, stop the container" (runtime-spec 1.3, "Lifecycle", 9).
-        if let Some(pidfd) = record.init.as_ref().and_then(|init| init.open()) {
-            let _ = sys::process::signal(&pidfd, SIGKILL);
-        }
-        Error::Step { step: format!("run {} hooks", kind.name()), source }
+        let _ = delete(directory, true);
+        Error::Step { step: kind.step().into(), source }
     })
 }
 

@@ -94,7 +94,7 @@ impl Plan {
         give_up_rights(process, filter::program(&linux)?, start.is_empty(), &mut steps)?;
         if !start.is_empty() {
             let action = Action::Hooks(HookKind::StartContainer, start.to_vec());
-            steps.push(Step::new("run startContainer hooks", action));
+            steps.push(Step::new(HookKind::StartContainer.step(), action));
         }
         let Namespaces { flags, entries, .. } = namespaces;
         Ok((Self { flags, entries, duties, steps, command, warnings }, stdio))
@@ -148,7 +148,7 @@ fn hooks_before_the_pivot(hooks: Option<&Hooks>, steps: &mut Vec<Step>) {
     let own = HookKind::CreateContainer.of(hooks);
     if !own.is_empty() {
         let action = Action::Hooks(HookKind::CreateContainer, own.to_vec());
-        steps.push(Step::new("run createContainer hooks", action));
+        steps.push(Step::new(HookKind::CreateContainer.step(), action));
     }
 }
 
