@@ -34,6 +34,7 @@ mod filter;
 mod hooks;
 mod identity;
 mod idmap;
+mod letter;
 pub mod lifecycle;
 mod masks;
 mod mounts;

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::Root;
 
 use crate::error::{Error, Result};
+use crate::letter;
 use crate::lifecycle::{directory, notify};
 
 /// A bundle whose configuration was read; changes to the file mean nothing from then on.
@@ -37,6 +38,8 @@ impl Bundle {
         let file = Root::open_ambient(&path)?.open("config.json", flags, Mode::empty());
         let bytes = directory::bounded(file?, &name.display().to_string())?;
         let (spec, warnings) = directory::parse(&bytes)?;
+        letter::required(&bytes)?;
+        letter::valid(&spec)?;
         let version = spec.version();
         if !is_version_1(version) {
             let why = format!("{version:?} is no version 1 of the specification");
