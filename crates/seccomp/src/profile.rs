@@ -156,3 +156,69 @@ fn condition(arg: &LinuxSeccompArg) -> Condition {
     let second = arg.value_two().unwrap_or_default();
     Condition { index: arg.index(), operator: arg.op(), value: arg.value(), second }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::compile;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_in_a_profile_is_refused_by_its_name() {
+        let rule = |rule| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+        let arg = |index: u32| json!([{"index": index, "op": "SCMP_CMP_EQ", "value": 1}]);
+        for (profile, words) in [
+            (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "defaultAction is wrong"),
+            (json!({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}), "defaultErrnoRet is wrong"),
+            (
+                json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 65536}),
+                "65536 is more than 65535",
+            ),
+            (
+                rule(json!({"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1})),
+                "SCMP_ACT_ALLOW has no errno",
+            ),
+            (
+                rule(json!({"names": [], "action": "SCMP_ACT_ERRNO"})),
+                "syscalls[0].names is wrong: there is none",
+            ),
+            (rule(json!({"names": ["read", ""], "action": "SCMP_ACT_ERRNO"})), "one is empty"),
+            (
+                rule(json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": arg(6)})),
+                "there is no argument 6",
+            ),
+            (
+                rule(json!({"names": ["read", "write"], "action": "SCMP_ACT_NOTIFY"})),
+                "SCMP_ACT_NOTIFY for write",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}),
+                "without SCMP_ACT_NOTIFY",
+            ),
+        ] {
+            let profile = serde_json::from_value(profile).expect("a profile");
+            let error = compile(&profile).expect_err("it is wrong").to_string();
+            assert!(error.starts_with("linux.seccomp.") && error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_call_mean_nothing_and_are_told() {
+        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["no_such_call", "read", "another"], "action": "SCMP_ACT_ERRNO"}
+        ]});
+        let program = compile(&serde_json::from_value(profile).expect("a profile")).expect("a program");
+        assert_eq!(program.unknown(), ["no_such_call", "another"]);
+    }
+
+    #[test]
+    fn a_profile_too_long_for_the_kernel_is_refused_with_both_numbers() {
+        let rule = |value: u32| {
+            json!({"names": ["ioctl"], "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": value}]})
+        };
+        let rules: Vec<_> = (0..3000).map(rule).collect();
+        let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules});
+        let error = compile(&serde_json::from_value(profile).expect("a profile")).expect_err("too long");
+        assert!(matches!(error, crate::Error::TooLong { len: 6000.., limit: 4096 }), "{error}");
+    }
+}
