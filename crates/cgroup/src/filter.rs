@@ -319,6 +319,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_two_rules_allow_together_is_allowed_at_once() {
+        let rules = [allow(Kind::Char, Some(1), None, READ), allow(Kind::Char, Some(1), Some(11), WRITE)];
+        let state = Exceptions::of(&rules).expect("a list");
+        assert!(by_exceptions(&state, Kind::Char, 1, 11, READ | WRITE), "{state:?}");
+        assert!(!by_exceptions(&state, Kind::Char, 1, 12, WRITE), "{state:?}");
+    }
+
+    #[test]
     fn a_rule_that_is_none_is_named() {
         for (json, why) in [
             (r#"[{"allow":true,"type":"c","major":1,"minor":3}]"#, "access is empty"),

@@ -56,6 +56,14 @@ fn bandwidth_is_changed_where_old_and_new_values_exclude_each_other() {
 }
 
 #[test]
+fn values_that_no_order_makes_right_are_refused() {
+    needs!(Root);
+    let made = made(r#"{"cpu":{"quota":10000,"period":10000}}"#);
+    let error = made.update(r#"{"cpu":{"quota":1,"period":1}}"#).expect_err("below the least period");
+    assert!(matches!(&error, Error::Limit { resource, .. } if resource.starts_with("cpu.")), "{error}");
+}
+
+#[test]
 fn the_memory_limit_kills_what_goes_beyond_it() {
     needs!(Root);
     let made = made(r#"{"memory":{"limit":16777216,"swap":16777216}}"#);
