@@ -73,8 +73,9 @@ fn with_name(why: &str, candidate: &Path) -> String {
 /// Makes sure, as the user and inside the root, that there is a file to execute; says why not.
 pub(crate) fn missing(command: &Command) -> Option<Report> {
     let tried = each_candidate(command, |root, candidate| match find(root, candidate) {
-        Ok(Some(file)) => {
-            match rustix::fs::accessat(&file, c"", Access::EXEC_OK, AtFlags::EACCESS | AtFlags::EMPTY_PATH) {
+        Ok(Some(_)) => {
+            // By its name, which is a mere question: glibc asks none about a descriptor.
+            match rustix::fs::accessat(rustix::fs::CWD, candidate, Access::EXEC_OK, AtFlags::EACCESS) {
                 // Without faccessat2(2) (Linux 5.8) exec will tell.
                 Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Tried::Found,
                 Err(errno) => Tried::Refused(words(errno)),
