@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -19,7 +19,7 @@ use crate::error::EXIT_TOOL;
 use crate::procfs::Procfs;
 use crate::report::Report;
 use crate::step::{Action, Command, Rights, Source, Step};
-use crate::{devices, exec, filter, hooks, identity, masks, mounts, terminal, users};
+use crate::{devices, exec, filter, hooks, identity, labels, masks, mounts, terminal, users};
 
 /// The first descriptor number beyond the standard streams.
 pub(crate) const FIRST: RawFd = 3;
@@ -34,6 +34,8 @@ pub(crate) struct Child<'a> {
     preserved: RawFd,
     /// What it will become.
     command: Command,
+    /// A working directory that this process must be the user to enter.
+    cwd: Option<PathBuf>,
     /// The container's root, once it is there.
     root: Option<Root>,
     /// A procfs of this pid namespace, however the container's /proc looks.
@@ -66,6 +68,7 @@ impl<'a> Child<'a> {
             listener,
             preserved: command.preserved,
             command,
+            cwd: None,
             root: None,
             procfs: None,
             null: None,
@@ -220,11 +223,29 @@ impl<'a> Child<'a> {
             Action::OomScoreAdj(score) => self.procfs()?.write("self/oom_score_adj", &score.to_string()),
             Action::Pivot => pivot(self.root()?),
             Action::MoveRoot => move_root(self.root()?),
-            Action::Cwd(path) => enter(self.root()?, &path),
+            Action::Sysctls(list) => {
+                list.iter().try_for_each(|(path, value)| self.procfs()?.write(path, value))
+            }
+            Action::NetDevices(list) => {
+                list.iter().try_for_each(|(name, addresses)| sys::link::set_up(name, addresses))
+            }
+            Action::Schedule(how) => sys::tuning::schedule(how),
+            Action::IoPriority(class, level) => sys::tuning::io_priority(class, level),
+            Action::MemoryPolicy(mode, nodes) => sys::tuning::memory_policy(mode, &nodes),
+            Action::Personality(domain) => sys::tuning::personality(domain),
+            Action::Label(module, label) => {
+                self.hold_procfs()?;
+                labels::at_exec(self.procfs()?, module, &label)
+            }
+            Action::Cwd(path) => self.enter(path),
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
             Action::Identity(identity) => {
                 identity::become_user(&identity)?;
+                // Where root could not go the user may.
+                if let Some(path) = self.cwd.take() {
+                    enter(self.root()?, &path)?;
+                }
                 // The kernel has set that anew, to what the host says of set-user-id programs (fs.suid_dumpable).
                 hide()
             }
@@ -268,6 +289,24 @@ impl<'a> Child<'a> {
             self.command.env.extend(CString::new(format!("HOME={home}")));
         }
         Ok(())
+    }
+
+    /// Enters the working directory, made where it is missing, now or as the user.
+    fn enter(&mut self, path: PathBuf) -> Result<()> {
+        let root = self.root()?;
+        let entered = match enter(root, &path) {
+            Err(error) if error.is_not_found() => {
+                mounts::directory(root, &path, false).and_then(|_| enter(root, &path))
+            }
+            answer => answer,
+        };
+        match entered {
+            Err(error) if matches!(error.errno, Errno::ACCESS | Errno::PERM) => {
+                self.cwd = Some(path);
+                Ok(())
+            }
+            answer => answer,
+        }
     }
 
     fn root(&self) -> Result<&Root> {

@@ -34,6 +34,7 @@ mod filter;
 mod hooks;
 mod identity;
 mod idmap;
+mod labels;
 mod letter;
 pub mod lifecycle;
 mod masks;

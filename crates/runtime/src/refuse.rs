@@ -1,6 +1,6 @@
 //! What the configuration may ask for and this runtime cannot give: refused by name, never dropped.
 
-use oci_spec::runtime::{Hooks, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Hooks, LinuxResources, Spec};
 
 use crate::error::{Error, Result};
 
@@ -17,36 +17,8 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
 
 /// Refuses the first member that would have no effect.
 pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
-    let asked = spec.process().as_ref().and_then(of_process).or_else(|| of_linux(spec));
-    asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
-}
-
-/// Refuses what a further process of a container cannot be given.
-pub(crate) fn of_further(process: &Process) -> Result<()> {
-    of_process(process).map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
-}
-
-fn of_process(process: &Process) -> Option<&'static str> {
-    let named = |label: &Option<String>| label.as_deref().is_some_and(|name| !name.is_empty());
-    first(&[
-        (named(process.apparmor_profile()), "process.apparmorProfile"),
-        (named(process.selinux_label()), "process.selinuxLabel"),
-        (process.scheduler().is_some(), "process.scheduler"),
-        (process.io_priority().is_some(), "process.ioPriority"),
-    ])
-}
-
-fn of_linux(spec: &Spec) -> Option<&'static str> {
-    let linux = spec.linux().as_ref()?;
-    let empty_map = |map: &Option<_>| map.as_ref().is_none_or(std::collections::HashMap::is_empty);
-    first(&[
-        (!empty_map(linux.sysctl()), "linux.sysctl"),
-        (linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (linux.personality().is_some(), "linux.personality"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
-    ])
+    let rdt = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
+    first(&[(rdt, "linux.intelRdt")]).map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }
 
 /// The device list is not among these: what it forbids cannot be opened anyway (see `all_devices` of the plan).

@@ -11,8 +11,11 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet, LinkNameSpaceType, ThreadNameSpaceType};
 
+use sys::tuning::Scheduling;
+
 use crate::channel::Point;
 use crate::hooks::HookKind;
+use crate::labels::Module;
 use crate::options::Options;
 use crate::request::RootSource;
 
@@ -129,7 +132,21 @@ pub(crate) enum Action {
     Pivot,
     /// The same where the root file system cannot be pivoted, a ramdisk (`--no-pivot`).
     MoveRoot,
-    /// Enters the working directory.
+    /// Writes kernel parameters: paths below /proc, and values.
+    Sysctls(Vec<(String, String)>),
+    /// Gives network interfaces that came from the host their addresses and brings them up.
+    NetDevices(Vec<(String, Vec<Vec<u8>>)>),
+    /// Sets how the process is scheduled.
+    Schedule(Scheduling),
+    /// Sets the class and level of its input and output.
+    IoPriority(u16, u16),
+    /// Sets where its memory comes from.
+    MemoryPolicy(i32, Vec<u64>),
+    /// Sets which system it says it is.
+    Personality(u32),
+    /// Gives the command a label.
+    Label(Module, String),
+    /// Enters the working directory, made where it is missing.
     Cwd(PathBuf),
     /// Limits resources.
     Rlimits(Vec<(Resource, Rlimit)>),

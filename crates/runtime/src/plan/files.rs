@@ -14,6 +14,7 @@ use super::invalid;
 use super::namespaces::{Namespaces, Users, propagation_towards_host};
 use crate::error::{Error, Result};
 use crate::idmap::IdMaps;
+use crate::labels::{self, Module};
 use crate::mounts::source;
 use crate::options::{OF_SUPERBLOCKS, Options};
 use crate::request::{RootSource, Stdio};
@@ -44,6 +45,9 @@ impl Files<'_> {
             shared: propagation.contains(Propagation::SHARED),
         };
         steps.push(Step::new("mount the root", Action::Root(root)));
+        if self.linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
+            labels::check("linux.mountLabel", Module::Selinux)?;
+        }
         let mounts = self.spec.mounts().clone().unwrap_or_default();
         let dev = mounts.iter().find(|mount| is_dev(mount.destination()));
         if dev.is_none() {
@@ -130,6 +134,11 @@ impl Files<'_> {
             Source::New { kind: kind.to_string(), source }
         };
         let is_new = matches!(what, Source::New { .. });
+        // Labels of what the kernel shows are the kernel's.
+        let label = self.linux.mount_label().as_ref().filter(|label| !label.is_empty());
+        if let (true, Some(label)) = (is_new && !matches!(kind, "proc" | "sysfs"), label) {
+            options.data.push(("context".into(), Some(label.clone())));
+        }
         if options.copy_up && !(is_new && kind == "tmpfs") {
             return Err(invalid("mounts", format!("tmpcopyup of {destination:?} is for a tmpfs alone")));
         }

@@ -8,13 +8,13 @@ use rustix::thread::{CpuSet, ThreadNameSpaceType};
 use sys::Call;
 use sys::process::Cloned;
 
-use super::{Plan, files, process as parts};
+use super::{Plan, files, process as parts, tuning};
 use crate::channel::Point;
 use crate::duties::Duties;
 use crate::error::{Error, Result};
+use crate::filter;
 use crate::request::{Manner, Stdio};
 use crate::step::{Action, Entry, RLIMITS, Step, TerminalPlan};
-use crate::{filter, refuse};
 
 /// A plan, and what of it is the runtime's part.
 #[derive(Debug)]
@@ -35,7 +35,6 @@ impl Further {
         stdio: &Stdio,
         manner: Manner,
     ) -> Result<Self> {
-        refuse::of_further(process)?;
         if !process.cwd().is_absolute() {
             let why = "it must be an absolute path".into();
             return Err(Error::Invalid { member: "process.cwd".into(), why });
@@ -68,10 +67,11 @@ impl Further {
             steps.push(Step::new("set the processor affinity", Action::Affinity(set)));
         }
         steps.extend(terminal(process, stdio));
+        tuning::of_process(process, &mut steps)?;
         steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
         steps.push(Step::new("connect the standard streams", Action::Streams));
         steps.push(Step::new("find the home directory", Action::Home(identity.uid)));
-        let limits: Vec<_> = process.rlimits().iter().flatten().map(parts::rlimit).collect();
+        let limits = parts::rlimits(process)?;
         if !limits.is_empty() {
             if kinds.contains(ThreadNameSpaceType::USER) {
                 steps.push(Step::new("wait for resource limits", Action::Reach(Point::Ready)));

@@ -6,9 +6,13 @@ mod files;
 mod further;
 mod namespaces;
 mod process;
+mod sysctl;
+mod tuning;
+
+use std::fs::File;
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process};
+use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Process};
 use rustix::process::Uid;
 
 use crate::channel::Point;
@@ -23,8 +27,9 @@ use devices::all_devices;
 use files::Files;
 pub(crate) use further::{Further, initial_affinity};
 pub(crate) use namespaces::makes;
-use namespaces::{Namespaces, Users};
+use namespaces::{Namespaces, Users, network};
 use process::{become_user, command, give_up_rights};
+use tuning::tune;
 
 /// What the parent needs to make the process.
 #[derive(Debug)]
@@ -62,7 +67,8 @@ impl Plan {
         let command = command(process, manner)?;
         let mut namespaces = Namespaces::of(&linux)?;
         let mut warnings = Vec::new();
-        let duties = duties(&mut namespaces, process);
+        let (devices, interfaces) = net_devices(&linux, &namespaces)?;
+        let duties = duties(&mut namespaces, process, devices);
         let mut steps = Vec::with_capacity(48);
         begin(&mut namespaces, stops.born || !duties.is_empty(), &mut steps);
         steps.push(Step::new("start a session", Action::Session(manner.keyring)));
@@ -83,6 +89,10 @@ impl Plan {
             let uid = Uid::from_raw(process.user().uid());
             steps.push(Step::new("find the home directory", Action::Home(uid)));
         }
+        if !interfaces.is_empty() {
+            steps.push(Step::new("set up network devices", Action::NetDevices(interfaces)));
+        }
+        tune(process, &linux, &mut warnings, &mut steps)?;
         become_user(process, namespaces.has_users(), &mut steps)?;
         stop(tie, stops, &mut steps);
         if tie == Tie::DiesWithParent {
@@ -101,14 +111,53 @@ impl Plan {
     }
 }
 
+/// Interfaces of the host: how they are handed over, and what init gives them back then.
+#[allow(clippy::type_complexity, reason = "two lists of one use")]
+fn net_devices(
+    linux: &Linux,
+    namespaces: &Namespaces,
+) -> Result<(Vec<(u32, String, Option<File>)>, Vec<(String, Vec<Vec<u8>>)>)> {
+    let (mut moves, mut interfaces) = (Vec::new(), Vec::new());
+    for (host, device) in linux.net_devices().iter().flatten() {
+        if !namespaces.is_own(LinuxNamespaceType::Network) {
+            let why = "there is no network namespace of the container's own".into();
+            return Err(invalid("linux.netDevices", why));
+        }
+        let name = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(host);
+        for name in [host, name] {
+            let plain = |c: char| !c.is_whitespace() && !matches!(c, '/' | ':' | '%' | '\0');
+            if name.is_empty()
+                || name.len() > INTERFACE_BYTES
+                || !name.chars().all(plain)
+                || matches!(name.as_str(), "." | "..")
+            {
+                return Err(invalid("linux.netDevices", format!("{name:?} is no name of an interface")));
+            }
+        }
+        let link = sys::link::find(host)
+            .map_err(|source| Error::Step { step: format!("find the network device {host}"), source })?;
+        moves.push((link.index, name.clone(), network(linux)?));
+        interfaces.push((name.clone(), link.addresses));
+    }
+    Ok((moves, interfaces))
+}
+
+/// The longest name of an interface (`IFNAMSIZ`, netdevice(7)).
+const INTERFACE_BYTES: usize = 15;
+
 /// What the runtime is to do at the birth.
-fn duties(namespaces: &mut Namespaces, process: &Process) -> Duties {
+fn duties(
+    namespaces: &mut Namespaces,
+    process: &Process,
+    net_devices: Vec<(u32, String, Option<File>)>,
+) -> Duties {
     Duties {
         maps: match &namespaces.users {
             Users::New(maps) => Some(maps.clone()),
             Users::Callers | Users::Joined(_) => None,
         },
         offsets: std::mem::take(&mut namespaces.offsets),
+        net_devices,
         oom_score_adj: process.oom_score_adj().filter(|_| namespaces.has_users()),
     }
 }

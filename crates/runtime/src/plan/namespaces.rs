@@ -41,6 +41,8 @@ pub(super) struct Namespaces {
     pub(super) users: Users,
     /// A time namespace of its own.
     pub(super) new_time: bool,
+    /// Those that are not the caller's, as clone flags.
+    pub(super) own: u64,
     /// The clocks of that.
     pub(super) offsets: Vec<Offset>,
 }
@@ -56,8 +58,15 @@ impl Namespaces {
         }
         let users = users(linux, listed.get(&number(Kind::User)).copied())?;
         let offsets = offsets(linux, listed.get(&number(Kind::Time)).copied())?;
-        let mut found =
-            Self { flags: 0, entries: Vec::new(), joins: Vec::new(), users, new_time: false, offsets };
+        let mut found = Self {
+            flags: 0,
+            entries: Vec::new(),
+            joins: Vec::new(),
+            users,
+            new_time: false,
+            own: 0,
+            offsets,
+        };
         // What another user namespace owns must be entered with the rights of before.
         let early = !matches!(found.users, Users::Callers);
         for namespace in linux.namespaces().iter().flatten() {
@@ -69,6 +78,7 @@ impl Namespaces {
     fn add(&mut self, namespace: &LinuxNamespace, early: bool) -> Result<()> {
         let kind = namespace.typ();
         let Some(path) = namespace.path() else {
+            self.own |= number(kind);
             match kind {
                 Kind::Time => self.new_time = true,
                 kind => self.flags |= number(kind),
@@ -76,7 +86,11 @@ impl Namespaces {
             return Ok(());
         };
         let file = open(path)?;
-        if kind == Kind::Mount && is_own_mount_namespace(&file) {
+        let is_callers = is_callers(&file, kind);
+        if !is_callers {
+            self.own |= number(kind);
+        }
+        if kind == Kind::Mount && is_callers {
             return Err(invalid(MEMBER, format!("{path:?} is the caller's own mount namespace")));
         }
         let link = match kind {
@@ -106,6 +120,11 @@ impl Namespaces {
     /// True for a new namespace of this kind.
     pub(super) fn is_new(&self, kind: Kind) -> bool {
         self.flags & number(kind) != 0
+    }
+
+    /// True for one that is new, or that exists and is not the caller's.
+    pub(super) fn is_own(&self, kind: Kind) -> bool {
+        self.own & number(kind) != 0
     }
 
     /// Takes a kind from those that the process is born into, to be made later.
@@ -197,9 +216,30 @@ fn one_offset(clock: &str, offset: &LinuxTimeOffset) -> Offset {
     }
 }
 
-fn is_own_mount_namespace(file: &File) -> bool {
-    let inode = rustix::fs::fstat(file).map(|stat| stat.st_ino).ok();
-    inode.is_some() && inode == sys::mount::namespace(None).ok()
+/// True where a namespace is the one that this process is in, or where that cannot be told.
+fn is_callers(file: &File, kind: Kind) -> bool {
+    let name = match kind {
+        Kind::Mount => "mnt",
+        Kind::Cgroup => "cgroup",
+        Kind::Uts => "uts",
+        Kind::Ipc => "ipc",
+        Kind::User => "user",
+        Kind::Pid => "pid",
+        Kind::Network => "net",
+        Kind::Time => "time",
+    };
+    let own = rustix::fs::stat(format!("/proc/thread-self/ns/{name}"));
+    match (rustix::fs::fstat(file), own) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => true,
+    }
+}
+
+/// The network namespace that exists and is entered.
+pub(super) fn network(linux: &Linux) -> Result<Option<File>> {
+    let mut all = linux.namespaces().iter().flatten();
+    let path = all.find(|one| one.typ() == Kind::Network).and_then(|one| one.path().as_ref());
+    path.map(|path| open(path)).transpose()
 }
 
 /// How mounts pass between the host and the container while it is made (runtime-spec 1.2, "Rootfs Mount Propagation").

@@ -20,16 +20,30 @@ pub(super) fn become_user(process: &Process, new_users: bool, steps: &mut Vec<St
     if let Some(score) = process.oom_score_adj().filter(|_| !new_users) {
         steps.push(Step::new("set oomScoreAdj", Action::OomScoreAdj(score)));
     }
+    if !process.cwd().is_absolute() {
+        return Err(invalid("process.cwd", format!("{:?} is not absolute", process.cwd())));
+    }
     steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
     steps.push(Step::new("connect the standard streams", Action::Streams));
-    if let Some(limits) = process.rlimits() {
-        let limits = limits.iter().map(rlimit).collect();
+    let limits = rlimits(process)?;
+    if !limits.is_empty() {
         steps.push(Step::new(RLIMITS, Action::Rlimits(limits)));
     }
     let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
     steps.push(Step::new("limit capabilities", Action::Bounding(capability_set(bounding)?)));
     steps.push(Step::new("become the user", Action::Identity(identity(process)?)));
     Ok(())
+}
+
+/// The resource limits, each once.
+pub(super) fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
+    let list = process.rlimits().as_deref().unwrap_or_default();
+    for (at, one) in list.iter().enumerate() {
+        if list[..at].iter().any(|other| other.typ() == one.typ()) {
+            return Err(invalid("process.rlimits", format!("{} is listed twice", one.typ())));
+        }
+    }
+    Ok(list.iter().map(rlimit).collect())
 }
 
 /// Down to the process's own rights; with `at_exec` what a filter forbids may no longer be needed then.
