@@ -148,6 +148,11 @@ impl Error {
         }
     }
 
+    /// True where the directory, or what it was of, is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOENT | Errno::NODEV))
+    }
+
     /// True where the caller's rights were the reason.
     pub(crate) fn is_permission(&self) -> bool {
         matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::ROFS))

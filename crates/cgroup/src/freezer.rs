@@ -85,7 +85,12 @@ pub(crate) fn is_frozen(place: &Place, version: Version) -> Result<bool> {
     if version == Version::Legacy && !place.controllers.iter().any(|one| one == "freezer") {
         return Ok(false);
     }
-    match place.open()?.read(file) {
+    let directory = match place.open() {
+        // One of a group that is half made, or half removed.
+        Err(error) if error.is_gone() => return Ok(false),
+        directory => directory?,
+    };
+    match directory.read(file) {
         Ok(text) => Ok(text.trim() == frozen),
         Err(error) if matches!(error.errno, Errno::NOENT | Errno::NODEV) => Ok(false),
         Err(error) => Err(error).about(what),

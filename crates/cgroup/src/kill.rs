@@ -30,6 +30,7 @@ impl Group {
         }
         if signal == KILL && self.version == Version::Unified {
             match place.open()?.write("cgroup.kill", "1") {
+                Err(error) if error.errno == Errno::NODEV => return Ok(()),
                 Ok(()) => return Ok(()),
                 // before Linux 5.14, or in thread mode
                 Err(error) if matches!(error.errno, Errno::NOENT | Errno::OPNOTSUPP) => {}
@@ -41,7 +42,10 @@ impl Group {
         let sent = if frozen { self.signal_once(signal).map(drop) } else { self.signal_all(signal) };
         // A frozen process of version 1 gets its signal when it is thawed, SIGKILL included.
         if frozen && (!was_frozen || signal == KILL) {
-            self.thaw()?;
+            match self.thaw() {
+                Err(error) if error.is_gone() => {}
+                thawed => thawed?,
+            }
         }
         sent
     }

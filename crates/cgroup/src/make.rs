@@ -34,10 +34,12 @@ impl Group {
         let mut undo = Undo::default();
         let mut kept = Vec::with_capacity(self.places.len());
         for mut place in std::mem::take(&mut self.places) {
+            let before = undo.made.len();
             match make_place(&mut place, self.version, resources, &mut undo, true) {
                 Ok(()) => kept.push(place),
-                Err(_) if place.is_optional(self.version) => {}
-                Err(error) if self.rootless && self.implied && error.is_permission() => {}
+                // Gone without: what was made of it already goes, too.
+                Err(_) if place.is_optional(self.version) => undo.back_to(before),
+                Err(error) if self.rootless && self.implied && error.is_permission() => undo.back_to(before),
                 Err(error) => return Err(error),
             }
         }
@@ -169,14 +171,19 @@ impl Undo {
     pub(crate) fn keep(mut self) {
         self.made.clear();
     }
-}
 
-impl Drop for Undo {
-    fn drop(&mut self) {
-        for (mount, path) in self.made.drain(..).rev() {
+    /// Leaves the first `count` directories only.
+    fn back_to(&mut self, count: usize) {
+        for (mount, path) in self.made.drain(count..).rev() {
             // What cannot be removed is in use by someone who came after us.
             let parent = Root::open_ambient(mount).and_then(|root| root.parent(path));
             let _ = parent.map(|parent| unlinkat(&parent.dir, &parent.name, AtFlags::REMOVEDIR));
         }
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        self.back_to(0);
     }
 }

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::error::About;
 use crate::group::{Group, Place};
 use crate::tree::{Visit, walk};
-use crate::{Result, systemd};
+use crate::{Error, Result, systemd};
 
 /// A process that has just ended keeps its group busy until it is reaped: waits of 1, 2, 4 ... ms, one second in all.
 const BUSY_TRIES: u32 = 10;
@@ -30,7 +30,10 @@ impl Group {
         let mut outcome = Ok(());
         for place in &self.places {
             let removed = remove_place(place);
-            if outcome.is_ok() && !place.is_optional(self.version) {
+            // One that the container could have gone without may be out of reach, and is not forgotten for other reasons.
+            let is_excused =
+                place.is_optional(self.version) && removed.as_ref().is_err_and(Error::is_permission);
+            if outcome.is_ok() && !is_excused {
                 outcome = removed;
             }
         }
@@ -38,6 +41,32 @@ impl Group {
             Some(Err(error)) if outcome.is_ok() && self.exists() => Err(error),
             _ => outcome,
         }
+    }
+}
+
+impl Group {
+    /// Removes what there is of a group that may never have been this container's: those of its directories that hold
+    /// neither processes nor other directories. The others are somebody else's, and stay.
+    ///
+    /// # Errors
+    /// That of the first `rmdir(2)` that failed for another reason.
+    pub fn abandon(&self) -> Result<()> {
+        let what = "removing a cgroup";
+        for place in &self.places {
+            let found = Root::open_ambient(&place.mount).and_then(|root| root.parent(&place.path));
+            let parent = match found {
+                Err(error) if error.is_not_found() => continue,
+                found => found.about(what)?,
+            };
+            match remove_one(&parent) {
+                Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => {}
+                Err(_) if place.is_optional(self.version) => {}
+                Err(errno) => {
+                    return Err(errno).call("rmdir", || format!("{:?}", place.directory())).about(what);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
