@@ -13,6 +13,7 @@ use crate::child::{self, Child, FIRST};
 use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::request::Stdio;
 use crate::step::Entry;
 use crate::terminal;
@@ -75,7 +76,11 @@ impl Newborn {
             let Some((steps, command, channel, listener)) = prepared.take() else { return crate::EXIT_TOOL };
             if let Some(number) = place.forget {
                 let number = number.unsigned_abs();
-                let _ = sys::process::close_range(number, number, sys::process::Range::Close);
+                // With the lock in its hands for good nobody could start or delete it.
+                if let Err(error) = sys::process::close_range(number, number, sys::process::Range::Close) {
+                    channel.report(&Report::step("let go of the container's directory", &error));
+                    return crate::EXIT_TOOL;
+                }
             }
             if kept.as_ref().is_some_and(|kept| close_others(kept.clone()).is_err()) {
                 return crate::EXIT_TOOL;

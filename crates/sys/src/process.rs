@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -242,9 +243,10 @@ pub fn default_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
-/// True where this process has one thread, so that a clone of it can do anything.
+/// True where this process has one thread, so that a clone of it can do anything; also where that cannot be told.
 pub fn is_single_threaded() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+    // The directory has a link from itself, one from above, and one from each thread's (proc(5)).
+    std::fs::metadata("/proc/self/task").map_or(true, |tasks| tasks.nlink() <= 3)
 }
 
 /// Makes the terminal the controlling one of this session and gives it this size.

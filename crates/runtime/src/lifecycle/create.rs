@@ -22,6 +22,8 @@ use crate::plan::{Plan, Stops};
 use crate::process::Started;
 use crate::request::{Guard, Manner, Request, RootSource, Stdio, Tie};
 
+const SIGKILL: i32 = 9;
+
 /// What a container is made of.
 #[derive(Debug)]
 pub struct Creation {
@@ -139,6 +141,8 @@ impl Draft {
         self.directory.set_record(&self.record)?;
         let resources = creation.bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
         self.record.group.make(&resources.unwrap_or_default())?;
+        self.record.grouped = true;
+        self.directory.set_record(&self.record)?;
         let birthplace = self.record.group.birthplace()?;
         let listener = if waits { Some(self.directory.listen()?) } else { None };
         let stops = Stops { born: true, ready: true, start: waits };
@@ -225,7 +229,13 @@ impl Draft {
     /// Takes back all that exists, in the opposite order; what cannot be taken back stays recorded for `delete --force`.
     fn undo(mut self) {
         drop(self.init.take());
-        let gone = self.record.group.remove().is_ok();
+        let gone = if self.record.grouped {
+            // What hooks have left running in them.
+            let _ = self.record.group.kill(SIGKILL);
+            self.record.group.remove().is_ok()
+        } else {
+            self.record.group.abandon().is_ok()
+        };
         if gone {
             let _ = self.directory.remove();
         }
@@ -260,6 +270,7 @@ fn record(creation: &Creation) -> Result<Record> {
         annotations: spec.annotations().clone().unwrap_or_default(),
         hooks: spec.hooks().clone(),
         group: cgroup::Group::plan(&request)?,
+        grouped: false,
         keyring: creation.manner.keyring,
         init: None,
     })

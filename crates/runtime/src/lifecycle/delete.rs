@@ -1,5 +1,6 @@
 //! `delete`: all that a container had, given back.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,8 +32,12 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     if !force && matches!(status, Status::Running | Status::Paused | Status::Creating) {
         return Err(Error::State { id: record.id, status: status.word(), wanted: "delete" });
     }
-    end(&record)?;
-    record.group.remove()?;
+    if record.grouped {
+        end(&record)?;
+        record.group.remove()?;
+    } else {
+        record.group.abandon()?;
+    }
     directory.remove()?;
     Ok(after(&record))
 }
@@ -46,23 +51,30 @@ pub(crate) fn after(record: &Record) -> Vec<String> {
 
 /// Kills what lives of it.
 fn end(record: &Record) -> Result<()> {
-    let pidfd = record.init.as_ref().and_then(|init| init.open());
-    if let Some(pidfd) = &pidfd {
-        match sys::process::signal(pidfd, SIGKILL) {
+    if let Some(pidfd) = record.init.as_ref().and_then(|init| init.open()) {
+        match sys::process::signal(&pidfd, SIGKILL) {
             Err(error) if error.errno != rustix::io::Errno::SRCH => return Err(error.into()),
             _ => {}
         }
+        // On version 1 a frozen process dies when it is thawed.
+        if record.group.is_frozen()? {
+            record.group.kill(SIGKILL)?;
+        }
+        await_end(&pidfd)?;
     }
-    // Processes of a pid namespace that is not its own outlive init; frozen ones must be thawed to die.
-    if !record.group.is_none() {
+    // Init's pid namespace has ended with it. Processes of one that is not its own live on, and are few.
+    if !record.group.is_none() && !record.group.processes(true)?.is_empty() {
         record.group.kill(SIGKILL)?;
     }
-    let Some(pidfd) = pidfd else { return Ok(()) };
+    Ok(())
+}
+
+fn await_end(pidfd: &OwnedFd) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) => return Err(Error::Lost(format!("it was killed and lives on after {PATIENCE:?}"))),
             Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(()),

@@ -71,11 +71,21 @@ impl Runtimes {
     /// # Errors
     /// [`Error::Exists`].
     pub fn make(&self, id: &Id) -> Result<Directory> {
-        match mkdirat(&self.root, id.as_str(), PRIVATE) {
-            Err(Errno::EXIST) => return Err(Error::Exists { id: id.to_string() }),
-            answer => answer.call("mkdirat", || format!("{:?}", self.path.join(id.as_str())))?,
+        loop {
+            match mkdirat(&self.root, id.as_str(), PRIVATE) {
+                Err(Errno::EXIST) => return Err(Error::Exists { id: id.to_string() }),
+                answer => answer.call("mkdirat", || format!("{:?}", self.path.join(id.as_str())))?,
+            }
+            match self.find(id) {
+                // Somebody deleted it before it was locked, as what a killed maker leaves.
+                Err(Error::NoContainer { .. }) => {}
+                Err(error) => {
+                    let _ = unlinkat(&self.root, id.as_str(), AtFlags::REMOVEDIR);
+                    return Err(error);
+                }
+                found => return found,
+            }
         }
-        self.find(id)
     }
 
     /// The directory of a container, locked: no other command works on it meanwhile.

@@ -93,6 +93,9 @@ pub struct Record {
     pub hooks: Option<Hooks>,
     /// Its control groups.
     pub group: cgroup::Group,
+    /// The groups are its own: until they are made they may be somebody else's, whose processes are not to be killed.
+    #[serde(default)]
+    pub grouped: bool,
     /// Its processes have session keyrings of their own.
     #[serde(default)]
     pub keyring: bool,

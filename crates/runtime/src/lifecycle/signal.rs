@@ -19,7 +19,7 @@ pub enum Aim {
 /// [`Error::NotRunning`] for a container without a living process.
 pub fn kill(directory: &Directory, number: i32, aim: Aim) -> Result<()> {
     let gone = || Error::NotRunning { id: directory.id().to_string() };
-    let record = directory.record()?.ok_or_else(gone)?;
+    let record = directory.record()?.filter(|record| record.grouped).ok_or_else(gone)?;
     // A rootless container may have no group: its init's end is that of its pid namespace.
     if aim == Aim::All && !record.group.is_none() {
         return Ok(record.group.kill(number)?);
