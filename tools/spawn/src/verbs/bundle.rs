@@ -2,15 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use runtime::lifecycle::{self, Creation, Id};
 use runtime::{Error, Manner, Started, Stdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::Call;
 
-use crate::verbs::handover;
-use crate::verbs::{Global, Result};
+use crate::verbs::{Global, Result, handover, pid_file};
 
 /// A new container.
 #[derive(Debug, clap::Args)]
@@ -82,7 +81,7 @@ impl Bundle {
         if let Some(socket) = takes {
             handover::send(socket, "standard", &started.pidfd)?;
         }
-        write_pid(self.pid_file.as_deref(), started.pid)
+        pid_file::write(self.pid_file.as_deref(), started.pid)
     }
 }
 
@@ -99,16 +98,6 @@ pub(crate) struct Opened {
 /// The socket of the service manager that waits for the container.
 pub(crate) fn manager() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
-}
-
-/// Writes the pid file; who waits for it sees it whole.
-pub(crate) fn write_pid(path: Option<&Path>, pid: u32) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let failed = |source| Error::File { path: path.into(), source };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}"));
-    std::fs::write(&new, pid.to_string()).map_err(failed)?;
-    std::fs::rename(&new, path).map_err(failed)
 }
 
 /// Who lets a terminal be made says where its other end goes, and who says that has one made (runc's rule).

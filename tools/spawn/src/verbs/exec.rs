@@ -10,6 +10,7 @@ use runtime::{Error, RawTerminal, Relay, Stdio, Supervisor};
 use crate::verbs::bundle;
 use crate::verbs::handover;
 use crate::verbs::log;
+use crate::verbs::pid_file;
 use crate::verbs::{Global, Result};
 
 /// Its arguments.
@@ -136,7 +137,7 @@ pub(crate) fn exec(global: &Global, args: &Args) -> Result<u8> {
     }
     let told = takes
         .map_or(Ok(()), |socket| handover::send(&socket, "setns", &started.pidfd))
-        .and_then(|()| bundle::write_pid(args.pid_file.as_deref(), started.pid));
+        .and_then(|()| pid_file::write(args.pid_file.as_deref(), started.pid));
     if let Err(error) = told {
         // Nobody could find it.
         let _ = sys::process::signal(&started.pidfd, SIGKILL);

@@ -12,6 +12,7 @@ mod kill;
 mod list;
 mod log;
 mod pause;
+mod pid_file;
 mod print;
 mod ps;
 mod run;
