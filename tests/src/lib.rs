@@ -1,6 +1,10 @@
 //! Whole pipelines against real parts; see tests/.
 //!
-//! Here: a world with a registry that holds one image, which most tests start from.
+//! Here: a world with a registry that holds one image, which most tests start from, and a stepper that ends a command or
+//! fails it at any of its system calls.
+
+#[cfg(target_arch = "x86_64")]
+pub mod stepper;
 
 use serde_json::Value;
 use testkit::{Image, Outcome, Registry, World, Written, fixtures};
