@@ -76,13 +76,13 @@ pub enum Error {
         id: String,
     },
     /// There is no such container under this state root.
-    #[error("container {id:?} does not exist")]
+    #[error("container does not exist: {id:?}")]
     NoContainer {
         /// The id.
         id: String,
     },
     /// The container's init has ended.
-    #[error("container {id:?} not running")]
+    #[error("container not running: {id:?}")]
     NotRunning {
         /// The id.
         id: String,

@@ -64,6 +64,45 @@ fn words(error: &runtime::Error) -> String {
             format!("exec: {command:?}: permission denied: {why}")
         }
         runtime::Error::NotExecutable { command, why } => format!("exec: {command:?}: {why}"),
-        error => error.to_string(),
+        error => in_small_letters(error.to_string()),
+    }
+}
+
+/// What the kernel said, which comes last, without the C library's capital: docker and others look for
+/// `no such file or directory` and the like as Go writes them.
+fn in_small_letters(mut text: String) -> String {
+    let start = text.rfind(": ").map_or(0, |at| at + 2);
+    let mut letters = text[start..].chars();
+    let is_word = letters.next().is_some_and(|first| first.is_ascii_uppercase())
+        && letters.next().is_some_and(|second| second.is_ascii_lowercase());
+    if is_word {
+        text[start..=start].make_ascii_lowercase();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_find_the_words_that_they_look_for() {
+        let missing =
+            |command: &str| runtime::Error::CommandNotFound { command: command.into(), searched: "x".into() };
+        let id = || "c".to_string();
+        let path = std::path::PathBuf::from("/Volumes/Of: Mine");
+        let file = runtime::Error::File { path, source: rustix::io::Errno::NOENT.into() };
+        for (error, wanted) in [
+            (missing("a"), "executable file not found in $PATH"),
+            (missing("/a"), "no such file or directory"),
+            (runtime::Error::NotRunning { id: id() }, "container not running"),
+            (runtime::Error::NoContainer { id: id() }, "container does not exist"),
+            (file, "\"/Volumes/Of: Mine\": no such file or directory"),
+        ] {
+            let words = words(&error);
+            assert!(words.contains(wanted), "{words}");
+        }
+        assert_eq!(in_small_letters("x: EPERM".into()), "x: EPERM");
+        assert_eq!(in_small_letters(String::new()), "");
     }
 }
