@@ -120,7 +120,7 @@ fn a_supervisor_that_is_not_there_keeps_the_command_from_running() {
         };
         assert!(refused.code != 0 && refused.stdout.is_empty(), "{verb}: {refused}");
         assert!(
-            refused.stderr.contains(r#"listenerPath "/no/such/agent.sock": connect: No such file"#),
+            refused.stderr.contains(r#"listenerPath "/no/such/agent.sock": connect: no such file"#),
             "{refused}"
         );
         assert_eq!(bundle.output(), "", "{verb}");
