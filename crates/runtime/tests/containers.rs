@@ -307,13 +307,15 @@ fn binds_land_where_they_should_and_read_only_ones_are() {
 }
 
 #[test]
-fn data_given_to_a_bind_means_nothing_and_a_stray_word_is_refused() {
+fn data_given_to_a_bind_means_nothing_and_mounts_are_listed_in_their_order() {
     let Some(mut bundle) = Bundle::new() else { return };
     let bind =
         |options: &[&str]| json!({"destination": "/b", "type": "bind", "source": "/etc", "options": options});
+    bundle.mounts().push(json!({"destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": []}));
     bundle.mounts().push(bind(&["bind", "ro", "mode=755", "size=1k"]));
-    let given = bundle.run(&["sh", "-c", "[ -e /b/passwd ]"]);
-    assert!(given.status.success(), "{given:?}");
+    let listed = bundle.stdout(&["cat", "/proc/self/mountinfo"]);
+    let place = |at: &str| listed.find(at).unwrap_or_else(|| panic!("{at}: {listed}"));
+    assert!(place(" / /a ") < place("/etc /b "), "{listed}");
     *bundle.mounts().last_mut().expect("a mount") = bind(&["bind", "nosiud"]);
     let refused = bundle.run(&["true"]);
     assert!(text(&refused.stderr).contains("unknown option \"nosiud\""), "{refused:?}");

@@ -113,10 +113,7 @@ fn a_supervisor_that_is_not_there_keeps_the_command_from_running() {
         install(&mut bundle, Calls::new().call(39, &[]));
         let refused = match verb {
             "run" => bundle.run(),
-            _ => {
-                bundle.create().ok();
-                bundle.start()
-            }
+            _ => bundle.create(),
         };
         assert!(refused.code != 0 && refused.stdout.is_empty(), "{verb}: {refused}");
         assert!(

@@ -19,8 +19,8 @@ pub struct Bundle {
     pub(crate) bytes: Vec<u8>,
     /// config.json as it is understood.
     pub(crate) spec: Spec,
-    /// What of it means nothing here.
-    pub(crate) warnings: Vec<String>,
+    /// What of it means nothing here; for the caller to tell, before anything else fails.
+    pub warnings: Vec<String>,
 }
 
 impl Bundle {

@@ -1,14 +1,9 @@
 //! `start`: the word that init waits for, and what it says to that.
 
-use std::os::fd::{AsFd, RawFd};
-
 use rustix::net::SocketFlags;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use sys::Call;
 
-use crate::channel::{Point, Said};
+use crate::channel::Said;
 use crate::error::{Error, Result};
-use crate::filter::Supervisor;
 use crate::hooks::{self, HookKind, Inherited};
 use crate::lifecycle::delete::delete;
 use crate::lifecycle::directory::Directory;
@@ -32,15 +27,7 @@ pub fn start(directory: &Directory) -> Result<()> {
     };
     let state = record.state(Status::Created, pid).to_string();
     channel.go(state.as_bytes())?;
-    let said = loop {
-        match channel.hear()? {
-            Said::Reached(Point::Listening(number)) => {
-                supervise(directory, &record, number)?;
-                channel.go(b"")?;
-            }
-            said => break said,
-        }
-    };
+    let said = channel.hear()?;
     directory.forget_socket();
     match said {
         Said::Failed(report) => {
@@ -52,16 +39,6 @@ pub fn start(directory: &Directory) -> Result<()> {
         }
         _ => after(directory, &record, pid),
     }
-}
-
-/// Hands the listener of the filter to who answers.
-fn supervise(directory: &Directory, record: &Record, number: RawFd) -> Result<()> {
-    let (Some(supervisor), Some(init)) = (Supervisor::of(&directory.config()?), &record.init) else {
-        return Ok(());
-    };
-    let process = Pid::from_raw(init.pid.cast_signed()).ok_or_else(|| Error::Lost("it has ended".into()))?;
-    let process = pidfd_open(process, PidfdFlags::empty()).call("pidfd_open", || format!("{}", init.pid))?;
-    supervisor.take(process.as_fd(), number, init.pid, record.state(Status::Created, init.pid))
 }
 
 /// Runs the hooks that follow the start; one that fails ends the container and removes it.

@@ -192,7 +192,11 @@ impl Files<'_> {
             }
         }
         let path = self.bundle.join(source);
-        let tree = self.tree(&path, recursive)?;
+        // Taken early only where init could not: the kernel lists mounts in the order in which they were made.
+        let is_mapped =
+            options.id_map.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+        let is_early = is_mapped || self.namespaces.has_users();
+        let tree = if is_early { self.tree(&path, recursive)? } else { None };
         if destination == Path::new("/proc") {
             self.is_procfs(&path)?;
         }

@@ -94,6 +94,16 @@ impl Plan {
         }
         tune(process, &linux, &mut warnings, &mut steps)?;
         become_user(process, namespaces.has_users(), &mut steps)?;
+        let mut filter = filter::program(&linux)?;
+        if stops.start
+            && let Some(program) = filter.take_if(|program| program.wants_listener())
+        {
+            // Its supervisor hears of it at create, as with runc.
+            if process.no_new_privileges() == Some(true) {
+                steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
+            }
+            steps.push(process::filter_step(Action::Filter(program)));
+        }
         stop(tie, stops, &mut steps);
         if tie == Tie::DiesWithParent {
             // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG); giving up rights does not.
@@ -101,7 +111,7 @@ impl Plan {
         }
         // What they execute is the container's: it gets the container's rights.
         let start = HookKind::StartContainer.of(spec.hooks().as_ref());
-        give_up_rights(process, filter::program(&linux)?, start.is_empty(), &mut steps)?;
+        give_up_rights(process, filter, start.is_empty(), &mut steps)?;
         if !start.is_empty() {
             let action = Action::Hooks(HookKind::StartContainer, start.to_vec());
             steps.push(Step::new(HookKind::StartContainer.step(), action));

@@ -16,6 +16,7 @@ pub(crate) struct Args {
 pub(crate) fn create(global: &Global, args: Args) -> Result<u8> {
     let bundle = args.bundle;
     let mut opened = bundle.open(true)?;
+    log::warnings(global, &std::mem::take(&mut opened.bundle.warnings));
     let takes = opened.takes.take();
     let stdio = match &bundle.console_socket {
         Some(path) => bundle::console(path)?,

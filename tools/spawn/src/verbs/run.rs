@@ -42,6 +42,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<u8> {
         (None, None) => given::streams()?,
     };
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
+    log::warnings(global, &std::mem::take(&mut opened.bundle.warnings));
     let takes = opened.takes.take();
     let Created { directory, mut started, warnings, notify, .. } =
         lifecycle::run(&runtimes, args.bundle.creation(global, opened, stdio))?;
