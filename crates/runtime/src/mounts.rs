@@ -68,7 +68,7 @@ pub(crate) fn mount(root: &Root, plan: MountPlan) -> Result<OwnedFd> {
                 Some(tree) => tree,
                 None => source(&path, recursive)?,
             };
-            bind(root, &at, tree, recursive)
+            bind(root, &at, tree)
         }
         Source::New { kind, source } => {
             let target = directory(root, &destination, KERNEL_KINDS.contains(&kind.as_str()))?;
@@ -161,19 +161,18 @@ fn new(kind: &str, source: &str, options: &Options, target: &OwnedFd) -> Result<
     context.mount(options.set)
 }
 
-fn bind(root: &Root, at: &Destination<'_>, tree: OwnedFd, recursive: bool) -> Result<OwnedFd> {
-    let extent = if recursive { Extent::Tree } else { Extent::Mount };
+fn bind(root: &Root, at: &Destination<'_>, tree: OwnedFd) -> Result<OwnedFd> {
     let kind = kind_of(&tree)?;
     let is_directory = kind.is_dir();
     let target = if is_directory { directory(root, at.path, false)? } else { file(root, at.path)? };
-    let mut attributes = at.options.set;
+    let mut options = at.options.clone();
     if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
         // A device that was asked for by name.
-        attributes.remove(Attr::MOUNT_ATTR_NODEV);
+        options.set.remove(Attr::MOUNT_ATTR_NODEV);
+        options.set_tree.remove(Attr::MOUNT_ATTR_NODEV);
     }
-    set(&tree, extent, attributes & Attr::MOUNT_ATTR_NODEV, Attr::empty())?;
-    set(&tree, Extent::Mount, attributes, at.options.clear)?;
-    place(root, tree, &target, at)
+    set(&tree, Extent::Mount, options.set, options.clear)?;
+    place(root, tree, &target, &Destination { path: at.path, options: &options })
 }
 
 /// Gives a detached mount its propagation and the attributes of its tree, attaches it, and makes sure that it is found

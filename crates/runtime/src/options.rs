@@ -98,10 +98,13 @@ pub(crate) const OF_SUPERBLOCKS: &[&str] = &[
 ];
 
 impl Options {
-    /// No device node made inside is to work, unless the options say otherwise (`dev`).
+    /// No device node made inside is to work, nor in a mount below, unless the options say otherwise (`dev`).
     pub(crate) fn without_devices(mut self) -> Self {
         if !self.clear.contains(Attr::MOUNT_ATTR_NODEV) {
             self.set.insert(Attr::MOUNT_ATTR_NODEV);
+            if !self.clear_tree.contains(Attr::MOUNT_ATTR_NODEV) {
+                self.set_tree.insert(Attr::MOUNT_ATTR_NODEV);
+            }
         }
         self
     }
