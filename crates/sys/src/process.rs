@@ -235,10 +235,14 @@ pub fn move_to(fd: OwnedFd, to: RawFd) -> std::result::Result<OwnedFd, (Error, O
 
 /// Gives every signal its default action again and unblocks all, as a new program expects.
 pub fn default_signals() {
-    // SAFETY: SIG_DFL runs no code of ours; signals that cannot be changed answer EINVAL, which is right.
+    // The kernel's own sigaction, all zero: the default action. libc's would leave out the two signals that it has for itself,
+    // and who made this process may have ignored them.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: as above.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let (new, old) = (default.as_ptr(), std::ptr::null_mut::<u64>());
+        // SAFETY: the kernel reads at most as much as the array has, and the default action runs no code of ours; signals that
+        // cannot be changed answer EINVAL, which is right.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, 8_usize) };
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
