@@ -1,6 +1,7 @@
 //! The command line, and which of its options go together.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Parser;
@@ -30,9 +31,13 @@ the tool has the status of its kind as with the other tools.
 
     oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
 
+/// Ours, and that of the runtime specification.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\nspec: {}", env!("CARGO_PKG_VERSION"), runtime::lifecycle::SPECIFICATION));
+
 /// Run the container of the line on stdin
 #[derive(Debug, Clone, Parser)]
-#[command(name = TOOL, version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = TOOL, version = VERSION.as_str(), max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// A verb; there is none yet
     #[arg(hide = true, value_name = "VERB")]
