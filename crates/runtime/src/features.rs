@@ -134,7 +134,7 @@ fn gives(member: &Value) -> bool {
 fn takes(member: &Value) -> bool {
     let mut config = json!({"ociVersion": SPECIFICATION});
     merge(&mut config, member);
-    serde_json::from_value::<Spec>(config).is_ok_and(|spec| refuse::unsupported(&spec).is_ok())
+    crate::typed::<Spec>(&config).is_ok_and(|spec| refuse::unsupported(&spec).is_ok())
 }
 
 fn merge(into: &mut Value, from: &Value) {

@@ -75,7 +75,7 @@ impl Supervisor {
         let listener = pidfd_getfd(process, number, PidfdGetfdFlags::empty())
             .call("pidfd_getfd", || format!("{number}, the listener of the filter"))?;
         let wrong = |error: serde_json::Error| Error::Lost(format!("its state makes no sense: {error}"));
-        let state = serde_json::from_value(state).map_err(wrong)?;
+        let state = crate::typed(&state).map_err(wrong)?;
         let document = notify::process_state(state, pid.cast_signed(), self.metadata.as_deref());
         let socket = notify::connect(&self.path)?;
         Ok(notify::send(socket.as_fd(), &self.path, &document, listener)?)

@@ -334,7 +334,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
         Err(error) => {
             let mut value = serde_json::from_slice(bytes).map_err(wrong)?;
             let Some(warning) = capability::drop_unknown(&mut value) else { return Err(wrong(error)) };
-            let spec = serde_json::from_value(value).map_err(wrong)?;
+            let spec = crate::typed(&value).map_err(wrong)?;
             Ok((spec, vec![warning]))
         }
     }

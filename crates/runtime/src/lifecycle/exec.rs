@@ -94,7 +94,7 @@ impl Host {
         let mut whole = serde_json::json!({ "process": null });
         whole["process"] = serde_json::from_slice(bytes).map_err(wrong)?;
         let unknown = capability::drop_unknown(&mut whole);
-        let process = serde_json::from_value(whole["process"].take()).map_err(wrong)?;
+        let process = crate::typed(&whole["process"]).map_err(wrong)?;
         let process = self.inherit(process);
         let (process, mut warnings) = self.grantable(process)?;
         warnings.extend(unknown);

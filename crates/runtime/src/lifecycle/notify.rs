@@ -35,7 +35,7 @@ const BARRIER: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 /// Lets the container find its socket: a mount, and the variable that names it.
 pub(crate) fn add(spec: &mut Spec, directory: &Path) -> Result<()> {
     let wrong = |e: serde_json::Error| Error::Invalid { member: "mounts".into(), why: e.to_string() };
-    let mount: Mount = serde_json::from_value(serde_json::json!({
+    let mount: Mount = crate::typed(&serde_json::json!({
         "destination": INSIDE,
         "type": "bind",
         "source": directory,

@@ -279,5 +279,5 @@ pub(crate) fn makes(kind: &str) -> bool {
         }
         kind => linux["namespaces"] = serde_json::json!([{"type": "mount"}, {"type": kind}]),
     }
-    serde_json::from_value::<Linux>(linux).is_ok_and(|linux| Namespaces::of(&linux).is_ok())
+    crate::typed::<Linux>(&linux).is_ok_and(|linux| Namespaces::of(&linux).is_ok())
 }

@@ -178,7 +178,7 @@ impl Args {
             resources["pids"] = json!({"limit": limit});
         }
         drop_nulls(&mut resources);
-        serde_json::from_value(resources).map_err(wrong)
+        runtime::typed(&resources).map_err(wrong)
     }
 }
 
