@@ -1,0 +1,123 @@
+//! Container engines with oci-spawn below them: what a script of an engine's commands prints is what it prints with runc.
+//!
+//! The scripts lie in `tests/engines`; each sees the runtime in `$RUNTIME`, an image in `$LAYOUT`, and prints a transcript.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use testkit::{World, fixtures, leftovers, needs, probe, world};
+
+/// How long what belongs to an engine that has ended may take to vanish.
+const SETTLING: Duration = Duration::from_secs(10);
+
+#[test]
+fn podman_does_with_oci_spawn_what_it_does_with_runc() {
+    needs!(Root, Overlay, Program("busybox"), Program("podman"), Program("conmon"), Program("runc"));
+    needs!(Program("catatonit"), Program("script"));
+    compare(
+        "podman.sh",
+        &["hello", "refused: bb no-such-program = 127", "refused: bb /etc/passwd = 126", "exited 7"],
+    );
+}
+
+#[test]
+fn podman_of_a_user_does_with_oci_spawn_what_it_does_with_runc() {
+    needs!(Root, Overlay, Program("busybox"), Program("podman"), Program("conmon"), Program("runc"));
+    needs!(Program("catatonit"), Program("script"), Program("newuidmap"));
+    compare("podman-rootless.sh", &["true", "uid=4242(ocipipe) gid=4242(ocipipe)", "root may", "ready"]);
+}
+
+#[test]
+fn buildah_builds_with_oci_spawn_what_it_builds_with_runc() {
+    needs!(Root, Overlay, Program("busybox"), Program("buildah"), Program("runc"), Program("script"));
+    compare("buildah.sh", &["from the context", "secret", "hello", "over stdin", "kept"]);
+}
+
+#[test]
+fn containerd_does_with_oci_spawn_what_it_does_with_runc() {
+    needs!(Root, Overlay, Program("busybox"), Program("containerd"), Program("ctr"), Program("runc"));
+    needs!(Program("containerd-shim-runc-v2"), Program("script"));
+    compare("containerd.sh", &["hello", "from exec", "life PID PAUSED", "the same pid", "33 77"]);
+}
+
+/// Runs a script with runc and with oci-spawn; both transcripts hold these lines, and are the same.
+fn compare(script: &str, lines: &[&str]) {
+    let runc = probe::program("runc").expect("runc was asked for");
+    let peer = transcript(script, &runc);
+    for line in lines {
+        assert!(peer.lines().any(|found| found.starts_with(line)), "runc: no line {line:?} in:\n{peer}");
+    }
+    let ours = transcript(script, &world::tools().join("oci-spawn"));
+    if peer != ours {
+        panic!("{script}: - with runc, + with oci-spawn\n{}", difference(&peer, &ours));
+    }
+}
+
+/// What a script prints with a runtime, without what differs from run to run; nothing is left of it.
+fn transcript(script: &str, runtime: &Path) -> String {
+    let mut world = World::new();
+    fixtures::busybox().write(&world.path("layout"), "1");
+    world.set("RUNTIME", &runtime.display().to_string());
+    world.set("LAYOUT", &world.name("layout"));
+    let mut command = world.command("bash");
+    command.arg(world::workspace().join("tests/engines").join(script));
+    let outcome = world.run(command, None);
+    let log = std::fs::read_to_string(world.path("log")).unwrap_or_default();
+    assert_eq!(outcome.code, 0, "{outcome}\nlog: {log}");
+    assert_nothing_left(&world, &log);
+    let name = world.dir().file_name().expect("a directory has a name").to_string_lossy().into_owned();
+    let text = outcome.text().replace(&world.dir().display().to_string(), "HERE").replace(&name, "NAME");
+    let text = text.replace(&runtime.display().to_string(), "RUNTIME");
+    println!("{text}\nlog: {log}"); // shown where the test fails
+    text
+}
+
+/// Panics if mounts, processes, cgroups or runtime state of this world are left.
+fn assert_nothing_left(world: &World, log: &str) {
+    let until = Instant::now() + SETTLING;
+    loop {
+        let mut left = leftovers::mounts(world.dir());
+        left.extend(leftovers::processes(world.dir()));
+        left.extend(cgroups(world));
+        left.extend(states(world));
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "left behind:\n{}\nlog: {log}", left.join("\n"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// cgroups that carry the world's name.
+fn cgroups(world: &World) -> Vec<String> {
+    let name = world.dir().file_name().expect("a directory has a name").to_string_lossy().into_owned();
+    let mut find = Command::new("find");
+    find.args(["/sys/fs/cgroup", "-type", "d", "-path", &format!("*{name}*")]);
+    let found = find.output().expect("find runs").stdout;
+    String::from_utf8_lossy(&found).lines().map(|line| format!("cgroup {line}")).collect()
+}
+
+/// Containers that a runtime still keeps a state of and whose bundle lies in the world.
+fn states(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    for root in ["/run/oci-spawn", "/run/runc"] {
+        for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+            let file: PathBuf = entry.path().join("state.json");
+            let state = std::fs::read_to_string(&file).unwrap_or_default();
+            if state.contains(&world.dir().display().to_string()) {
+                found.push(format!("state {}", file.display()));
+            }
+        }
+    }
+    found
+}
+
+/// The difference of two texts, with some lines around.
+fn difference(before: &str, after: &str) -> String {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("runc"), before).expect("a file");
+    std::fs::write(dir.path().join("oci-spawn"), after).expect("a file");
+    let mut diff = Command::new("diff");
+    diff.args(["-U3", "runc", "oci-spawn"]).current_dir(dir.path());
+    String::from_utf8_lossy(&diff.output().expect("diff runs").stdout).into_owned()
+}
