@@ -1,7 +1,8 @@
 //! Container engines with oci-spawn below them: what a script of an engine's commands prints is what it prints with runc.
 //!
-//! The scripts lie in `tests/engines`; each sees the runtime in `$RUNTIME`, an image in `$LAYOUT`, and prints a transcript.
+//! The scripts lie in `tests/engines`; each sees the runtime in `$RUNTIME`, images in `$LAYOUT` and `$PAUSE`, and prints a transcript.
 
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -40,6 +41,13 @@ fn containerd_does_with_oci_spawn_what_it_does_with_runc() {
     compare("containerd.sh", &["hello", "from exec", "life PID PAUSED", "the same pid", "33 77"]);
 }
 
+#[test]
+fn a_runtime_class_of_oci_spawn_does_what_one_of_runc_does() {
+    needs!(Root, Overlay, Program("busybox"), Program("containerd"), Program("ctr"), Program("runc"));
+    needs!(Program("containerd-shim-runc-v2"), Python("grpc"));
+    compare("cri.py", &["inside: exit 0", "killed: exit 137 OOMKilled", "life: exit 7", "33554432 25000"]);
+}
+
 /// Runs a script with runc and with oci-spawn; both transcripts hold these lines, and are the same.
 fn compare(script: &str, lines: &[&str]) {
     let runc = probe::program("runc").expect("runc was asked for");
@@ -57,11 +65,12 @@ fn compare(script: &str, lines: &[&str]) {
 fn transcript(script: &str, runtime: &Path) -> String {
     let mut world = World::new();
     fixtures::busybox().write(&world.path("layout"), "1");
+    fixtures::busybox().set("Cmd", json!(["sleep", "100000"])).write(&world.path("pause"), "1");
     world.set("RUNTIME", &runtime.display().to_string());
     world.set("LAYOUT", &world.name("layout"));
-    let mut command = world.command("bash");
-    command.arg(world::workspace().join("tests/engines").join(script));
-    let outcome = world.run(command, None);
+    world.set("PAUSE", &world.name("pause"));
+    let script = world::workspace().join("tests/engines").join(script);
+    let outcome = world.run(world.command(&script.display().to_string()), None);
     let log = std::fs::read_to_string(world.path("log")).unwrap_or_default();
     assert_eq!(outcome.code, 0, "{outcome}\nlog: {log}");
     assert_nothing_left(&world, &log);

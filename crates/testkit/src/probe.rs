@@ -12,6 +12,8 @@ pub enum Need {
     Overlay,
     /// A program in PATH.
     Program(&'static str),
+    /// A module of the system's Python.
+    Python(&'static str),
     /// A package that apt-get can fetch here.
     Package(&'static str),
     /// One of the shared real images, by the name of its folder or file.
@@ -60,12 +62,19 @@ fn lacking(need: Need) -> Option<String> {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
         Need::Overlay => (!overlay_works()).then(|| "needs overlayfs with userxattr here".to_owned()),
         Need::Program(name) => program(name).is_none().then(|| format!("needs {name} in PATH")),
+        Need::Python(name) => (!can_import(name)).then(|| format!("needs /usr/bin/python3 with {name}")),
         Need::Package(name) => (!can_fetch(name)).then(|| format!("needs apt-get and the package {name}")),
         Need::Full => std::env::var_os("OCIPIPE_FULL").is_none().then(|| "is for --full".to_owned()),
         Need::Shared(name) => {
             image(name).is_none().then(|| format!("needs the shared image {name} (OCIPIPE_TEST_IMAGES)"))
         }
     }
+}
+
+fn can_import(module: &str) -> bool {
+    let mut command = std::process::Command::new("/usr/bin/python3");
+    command.args(["-c", &format!("import {module}")]).stderr(std::process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn can_fetch(package: &str) -> bool {
