@@ -9,7 +9,8 @@ ulimit -n 1024 -u 1024
 
 bah() { buildah --root "$here/root" --runroot "$here/run" --storage-driver overlay "$@"; }
 say() {
-    local words=${*//$alone /}
+    local words=$*
+    words=${words//"$alone "/}
     echo "\$ ${words//$here/HERE}"
     "$@" || echo "= $?"
 }

@@ -22,7 +22,8 @@ daemon=$!
 # a namespace of containerd is also the parent of its containers' cgroups
 ctr() { command ctr -a "$here/sock" -n "${parent#/}" "$@"; }
 say() {
-    local words=${*//--runc-binary $RUNTIME /}
+    local words=$*
+    words=${words//"--runc-binary $RUNTIME --runc-root $here/runc "/}
     echo "\$ ${words//$here/HERE}"
     "$@" || echo "= $?"
 }
@@ -30,7 +31,7 @@ for _ in $(seq 200); do ctr version >/dev/null && break; sleep 0.05; done
 tar -C "$LAYOUT" -cf image.tar .
 ctr image import --base-name bb image.tar >&2 || exit 1
 bb=bb:1
-run() { say ctr run --runc-binary "$RUNTIME" "$@"; }
+run() { say ctr run --runc-binary "$RUNTIME" --runc-root "$here/runc" "$@"; }
 once() { run --rm "$@"; }
 until_state() { for _ in $(seq 200); do ctr task ls | grep -q "^$1 .*$2" && return; sleep 0.05; done; echo "$1 is not $2"; }
 
@@ -49,7 +50,7 @@ once --net-host $bb a sh -c 'ls /sys/class/net | grep -c lo'
 once --cgroup "$parent/where" $bb a sh -c 'sed "s/.*://" /proc/self/cgroup | uniq'
 once --device /dev/null --rootfs-propagation shared $bb a true
 refused() {
-    ctr run --rm --runc-binary "$RUNTIME" "$@" 2>error >&2
+    ctr run --rm --runc-binary "$RUNTIME" --runc-root "$here/runc" "$@" 2>error >&2
     echo "refused: $* = $?"
     cat error >>log
     grep -oE 'executable file not found in \$PATH|no such file or directory|permission denied' error
@@ -107,7 +108,7 @@ say ctr container rm orphan
 echo '== terminal'
 mkfifo keyboard && exec 9<>keyboard
 on_terminal() { script -qec "stty rows 33 cols 77; $*" /dev/null <&9 | tr -d '\r' | sed 's/\^@//g; s/\^D//g' | tr -d '\b' | grep -v ERRO; }
-on_terminal "ctr -a $here/sock -n ${parent#/} run --rm -t --runc-binary $RUNTIME $bb a sh -c 'tty; test -t 1 && echo a terminal; : </dev/tty && echo controls
+on_terminal "ctr -a $here/sock -n ${parent#/} run --rm -t --runc-binary $RUNTIME --runc-root $here/runc $bb a sh -c 'tty; test -t 1 && echo a terminal; : </dev/tty && echo controls
     for i in 1 2 3 4 5 6 7 8 9; do [ \"\$(busybox stty size 2>&1)\" = \"33 77\" ] && break; sleep 0.1; done; busybox stty size; exit 6' 2>error; echo = \$?"
 run -d $bb host sleep 1000
 on_terminal "ctr -a $here/sock -n ${parent#/} task exec -t --exec-id t host sh -c 'tty; test -t 1 && echo a terminal'"
@@ -119,6 +120,7 @@ ctr task ls -q
 ctr container ls -q
 kill $daemon
 wait $daemon
+find runc -mindepth 2
 pgrep -fa "shim.*$here"
 find /sys/fs/cgroup -mindepth 2 -type d -path "*${parent}/*"
 find /sys/fs/cgroup -depth -type d -path "*$parent*" -exec rmdir {} +

@@ -28,6 +28,7 @@ runtime_type = "io.containerd.runc.v2"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.oci-spawn.options]
 BinaryName = "{runtime}"
+Root = "{here}/runc"
 """
 # A network that gives out an address and does nothing else: what matters here is a network namespace that is there already.
 PLUGIN = """#!/bin/sh
@@ -239,5 +240,6 @@ try:
 finally:
     daemon.terminate()
     daemon.wait()
+    subprocess.run(["find", "runc", "-mindepth", "2"])
     subprocess.run(["find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d", "-path", f"*{name}/*"])
     subprocess.run(["find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", f"*{name}*", "-exec", "rmdir", "{}", "+"])

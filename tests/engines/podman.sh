@@ -19,7 +19,8 @@ pod() {
 options="--cgroup-parent $parent --log-driver k8s-file"
 alone="--network none $options"
 say() {
-    echo "\$ ${*//$alone /}"
+    local words=$*
+    echo "\$ ${words//"$alone "/}"
     "$@" || echo "= $?"
 }
 run() { say pod run $alone "$@"; }
@@ -108,7 +109,8 @@ say pod top life pid args | head -n 3
 say pod pause life
 say pod ps -a --format '{{.Names}} {{.State}}'
 say pod unpause life
-say pod update --memory 32m life >&2 # not in every version
+say pod update --memory 32m life >&2
+cat /sys/fs/cgroup/memory$parent/libpod-*/memory.limit_in_bytes
 say pod kill -s USR1 no-such-container
 say pod stop life
 say pod logs life
@@ -138,11 +140,31 @@ on_terminal "$(declare -f pod); here=$here RUNTIME=$RUNTIME; pod run --rm -it $a
     busybox stty size; test -t 0 && test -t 1 && test -t 2 && echo a terminal; ls -l /dev/console | cut -c1-10
     : </dev/tty && echo controls'"
 run -dt --name typed bb sh >&2
-on_terminal "$(declare -f pod); here=$here RUNTIME=$RUNTIME; pod exec -it typed sh -c 'tty; test -t 1 && echo a terminal; : </dev/tty && echo controls; exit 5'; echo = \$?"
+on_terminal "$(declare -f pod); here=$here RUNTIME=$RUNTIME; pod exec -it typed sh -c 'tty; test -t 1 && echo a terminal; : </dev/tty && echo controls; exit 5'; echo \"= \$?\""
 echo typed >&9
 on_terminal "$(declare -f pod); here=$here RUNTIME=$RUNTIME; pod run --rm -it $alone bb sh -c '
     read -r word; echo got \$word'" | grep -o 'got typed'
 say pod rm -f -t 0 typed
+
+echo '== hooks'
+mkdir hooks
+for stage in prestart poststart poststop; do
+    cat >hooks/$stage.json <<END
+{"version": "1.0.0", "when": {"always": true}, "stages": ["$stage"],
+ "hook": {"path": "/bin/sh", "args": ["sh", "-c", "{ echo $stage; cat; echo; } >>$here/$stage"]}}
+END
+done
+pod --hooks-dir "$here/hooks" run --rm $alone --annotation k=v bb echo with hooks
+for _ in $(seq 100); do [ -s poststop ] && break; sleep 0.05; done
+# what runc calls the state at poststart is not what the specification does
+grep -oE '^[a-z]+|"status": ?"[a-z]+"|"k": ?"v"' prestart poststop | tr -d ' '
+grep -oE '^[a-z]+|"k": ?"v"' poststart | tr -d ' '
+rm hooks/*
+cat >hooks/failing.json <<END
+{"version": "1.0.0", "when": {"always": true}, "stages": ["prestart"], "hook": {"path": "/bin/false"}}
+END
+pod --hooks-dir "$here/hooks" run --rm $alone bb echo not seen
+echo "= $?"
 
 echo '== init, health'
 once --init bb sh -c 'ps -o args | head -n 4'
