@@ -48,6 +48,31 @@ fn a_runtime_class_of_oci_spawn_does_what_one_of_runc_does() {
     compare("cri.py", &["inside: exit 0", "killed: exit 137 OOMKilled", "life: exit 7", "33554432 25000"]);
 }
 
+#[test]
+fn the_configurations_of_the_documentation_are_understood() {
+    needs!(Root, Program("containerd"), Program("podman"));
+    let mut world = World::new();
+    let tool = world::tools().join("oci-spawn").display().to_string();
+    let page = std::fs::read_to_string(world::workspace().join("docs/engines.md")).expect("the page");
+    let page = page.replace("/usr/local/bin/oci-spawn", &tool);
+    std::fs::write(world.path("config.toml"), block(&page, "version = 2")).expect("a file");
+    let dump = world.tool("containerd", &["-c", "config.toml", "config", "dump"]).ok().text();
+    assert!(dump.contains(&format!("BinaryName = \"{tool}\"")), "{dump}");
+    std::fs::write(world.path("containers.conf"), block(&page, "[engine]")).expect("a file");
+    world.set("CONTAINERS_CONF", &world.name("containers.conf"));
+    let podman = "ulimit -n 1024 -u 1024; podman --root root --runroot run --tmpdir libpod --cgroup-manager cgroupfs \
+        info -f '{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}'";
+    assert_eq!(world.bash(podman).ok().text(), format!("oci-spawn {tool}\n"));
+}
+
+/// The code block of a page that starts with this line.
+fn block<'a>(page: &'a str, first: &str) -> &'a str {
+    let start =
+        page.find(&format!("```toml\n{first}\n")).expect("the page has the block") + "```toml\n".len();
+    let length = page[start..].find("```").expect("a block ends");
+    &page[start..start + length]
+}
+
 /// Runs a script with runc and with oci-spawn; both transcripts hold these lines, and are the same.
 fn compare(script: &str, lines: &[&str]) {
     let runc = probe::program("runc").expect("runc was asked for");
