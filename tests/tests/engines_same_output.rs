@@ -103,7 +103,7 @@ fn transcript(script: &str, runtime: &Path) -> String {
     let text = outcome.text().replace(&world.dir().display().to_string(), "HERE").replace(&name, "NAME");
     let text = text.replace(&runtime.display().to_string(), "RUNTIME");
     let text = as_strict_as_runc(text);
-    println!("{text}\nlog: {log}"); // shown where the test fails
+    eprintln!("{text}\nlog: {log}"); // shown where the test fails
     text
 }
 
