@@ -219,6 +219,13 @@ pub(crate) enum Source {
     OwnCgroups(Vec<cgroup::Shown>),
 }
 
+impl Source {
+    /// True for what depends on the control groups that the process is in.
+    pub(crate) fn shows_groups(&self) -> bool {
+        matches!(self, Self::Cgroups(_) | Self::OwnCgroups(_))
+    }
+}
+
 /// A device node.
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceNode {

@@ -176,25 +176,20 @@ impl Draft {
         let Some(init) = self.init.take() else { unreachable!("made before") };
         let Some(pid) = init.pid() else { unreachable!("not released yet") };
         let Some(pidfd) = init.pidfd() else { unreachable!("as its pid") };
-        let result = init.attend(last, |point| self.part(point, (pid, pidfd), is_in_its_group));
+        // At once: init goes on as far as it can meanwhile.
+        let adopted = if is_in_its_group { Ok(()) } else { self.record.group.adopt(pid) };
+        let result = adopted
+            .map_err(Error::from)
+            .and_then(|()| init.attend(last, |point| self.part(point, (pid, pidfd))));
         self.init = Some(init);
         result
     }
 
-    fn part(
-        &mut self,
-        point: Point,
-        (process, init): (Pid, BorrowedFd<'_>),
-        is_in_its_group: bool,
-    ) -> Result<Vec<u8>> {
+    fn part(&mut self, point: Point, (process, init): (Pid, BorrowedFd<'_>)) -> Result<Vec<u8>> {
         let pid = process.as_raw_nonzero().get().unsigned_abs();
         match point {
-            Point::Born => {
-                if !is_in_its_group {
-                    self.record.group.adopt(process)?;
-                }
-                Ok(Vec::new())
-            }
+            // Done before, or one of the plan's duties.
+            Point::Born => Ok(Vec::new()),
             Point::Mounted => {
                 // "Created" is a container "after step 2", and these hooks are step 3 and 4 (runtime-spec 1.2, "State").
                 let state = self.record.state(Status::Created, pid).to_string().into_bytes();

@@ -70,7 +70,7 @@ impl Plan {
         let (devices, interfaces) = net_devices(&linux, &namespaces)?;
         let duties = duties(&mut namespaces, process, devices);
         let mut steps = Vec::with_capacity(48);
-        begin(&mut namespaces, stops.born || !duties.is_empty(), &mut steps);
+        let later = begin(&mut namespaces, stops.born, !duties.is_empty(), &mut steps);
         steps.push(Step::new("start a session", Action::Session(manner.keyring)));
         steps.append(&mut namespaces.joins);
         let devices = guard == Guard::Elsewhere || all_devices(&linux);
@@ -83,6 +83,13 @@ impl Plan {
             warnings: &mut warnings,
         };
         files.steps(root, &stdio, &mut steps)?;
+        if later {
+            // What shows the process's groups is the first to depend on the runtime's part: both work at the same time until then.
+            let shows_groups =
+                |step: &Step| matches!(&step.action, Action::Mount(plan) if plan.what.shows_groups());
+            let at = steps.iter().position(shows_groups).unwrap_or(steps.len());
+            steps.insert(at, Step::new("wait for the runtime", Action::Reach(Point::Born)));
+        }
         hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
         confine(&spec, &linux, &namespaces, manner, &mut steps)?;
         if stops.ready {
@@ -172,13 +179,14 @@ fn duties(
     }
 }
 
-/// From the birth to where the process is who it is to be in its namespaces.
-fn begin(namespaces: &mut Namespaces, waits: bool, steps: &mut Vec<Step>) {
+/// From the birth to where the process is who it is to be in its namespaces; true where it has still to wait for the runtime.
+fn begin(namespaces: &mut Namespaces, waits: bool, has_duties: bool, steps: &mut Vec<Step>) -> bool {
     let tie = || Step::new("tie the container to its parent", Action::DieWithParent);
     steps.push(tie());
-    let cgroups = waits && namespaces.postpone(LinuxNamespaceType::Cgroup);
+    let cgroups = (waits || has_duties) && namespaces.postpone(LinuxNamespaceType::Cgroup);
     steps.extend(namespaces.before_birth_is_over());
-    if waits {
+    let now = cgroups || has_duties || namespaces.new_time || namespaces.has_users();
+    if now && (waits || has_duties) {
         steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
     }
     if namespaces.new_time {
@@ -194,6 +202,7 @@ fn begin(namespaces: &mut Namespaces, waits: bool, steps: &mut Vec<Step>) {
         let flag = CloneFlags::CLONE_NEWCGROUP;
         steps.push(Step::new("make a cgroup namespace", Action::Unshare(flag)));
     }
+    waits && !now
 }
 
 /// The runtime's own hooks and the container's, both while the host is in reach.
