@@ -46,6 +46,20 @@ struct LinuxPart {
     devices: Option<Vec<Device>>,
     #[serde(rename = "resources")]
     _resources: Option<Resources>,
+    #[serde(rename = "uidMappings")]
+    _uids: Option<Vec<Mapping>>,
+    #[serde(rename = "gidMappings")]
+    _gids: Option<Vec<Mapping>>,
+}
+
+#[derive(Deserialize)]
+struct Mapping {
+    #[serde(rename = "containerID")]
+    _inside: IgnoredAny,
+    #[serde(rename = "hostID")]
+    _outside: IgnoredAny,
+    #[serde(rename = "size")]
+    _size: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +244,8 @@ mod tests {
             ("/linux/maskedPaths", json!(["x"]), "linux.maskedPaths"),
             ("/linux/readonlyPaths", json!(["x"]), "linux.readonlyPaths"),
             ("/linux/devices", json!([{"type": "c", "path": "/dev/x", "major": 1}]), "/dev/x"),
+            ("/linux/uidMappings", json!([{"containerID": 0, "size": 1}]), "`hostID`"),
+            ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 1}]), "`size`"),
             ("/linux/resources", json!({"devices": [{"access": "r"}]}), "`allow`"),
             (
                 "/linux/seccomp",

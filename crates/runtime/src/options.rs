@@ -135,8 +135,9 @@ impl Options {
             "idmap" => self.id_map = Some(false),
             "ridmap" => self.id_map = Some(true),
             "tmpcopyup" => self.copy_up = true,
-            // They only tell how much the kernel's log is to say, or what is so anyway.
-            "defaults" | "silent" | "loud" => {}
+            // They only tell how much the kernel's log is to say, or what is so anyway, or (whether a file has a version) what
+            // every file system decides for itself: fsconfig(2) has no word for it, and mount(2) takes the flag for nothing.
+            "defaults" | "silent" | "loud" | "iversion" | "noiversion" => {}
             _ => {
                 let known = self.attribute(word) || self.times(word) || self.propagate(word);
                 if !known {

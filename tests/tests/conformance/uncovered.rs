@@ -1,0 +1,35 @@
+//! Demands that no test here can hold a runtime to.
+
+/// Section, demand, and why it is not tested.
+pub(crate) const UNCOVERED: &[(&str, &str, &str)] = &[
+    (
+        "config.md, all",
+        "what is said of Windows, Solaris, FreeBSD, virtual machines and z/OS",
+        "another platform",
+    ),
+    (
+        "config.md, Annotations",
+        "values of `org.opencontainers.image.*`",
+        "duties of who writes the configuration",
+    ),
+    (
+        "config-linux.md, Control groups",
+        "without /sys/kernel/cgroup/delegate the runtime falls back to a list of files",
+        "every kernel since 4.15 has the file; the list is tested in crates/cgroup",
+    ),
+    (
+        "config-linux.md, Block IO",
+        "a device's entry has `weight` or `leafWeight`",
+        "no device of the machines for tests has a weight",
+    ),
+    (
+        "config-linux.md, IntelRdt",
+        "the contents of resctrl groups",
+        "needs a processor with RDT; that it is refused without is tested",
+    ),
+    (
+        "config-linux.md, Network Devices",
+        "physical devices are moved back by the kernel",
+        "the kernel's part",
+    ),
+];
