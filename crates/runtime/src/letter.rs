@@ -132,8 +132,11 @@ fn hooks(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn process(process: &Process) -> Result<()> {
-    absolute("process.cwd", process.cwd())?;
+/// Refuses a user whose ids are none; a further process may bring one of its own.
+///
+/// # Errors
+/// [`Error::Invalid`] with the member.
+pub(crate) fn user(process: &Process) -> Result<()> {
     // To the kernel the highest id means "no change".
     for (member, id) in
         [("process.user.uid", process.user().uid()), ("process.user.gid", process.user().gid())]
@@ -145,6 +148,12 @@ fn process(process: &Process) -> Result<()> {
     if process.user().additional_gids().iter().flatten().any(|&gid| gid == u32::MAX) {
         return Err(invalid("process.user.additionalGids", format!("{} is no id", u32::MAX)));
     }
+    Ok(())
+}
+
+fn process(process: &Process) -> Result<()> {
+    absolute("process.cwd", process.cwd())?;
+    user(process)?;
     let limits = process.rlimits().as_deref().unwrap_or_default();
     for (at, limit) in limits.iter().enumerate() {
         if limits[..at].iter().map(PosixRlimit::typ).any(|kind| kind == limit.typ()) {

@@ -131,8 +131,9 @@ impl Host {
     /// The process without the capabilities that nobody can give it; the warnings name them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for inheritable ones beyond the bounding set.
+    /// [`Error::Invalid`] for inheritable ones beyond the bounding set, and for a user that is none.
     pub fn grantable(&self, process: Process) -> Result<(Process, Vec<String>)> {
+        crate::letter::user(&process)?;
         let mut spec = self.spec.clone();
         spec.set_process(Some(process));
         let warnings = capability::keep_grantable(&mut spec)?;
