@@ -235,7 +235,7 @@ cases! {
                 return;
             }
             set("linux.intelRdt", json!({"closID": "x", "l3CacheSchema": "L3:0=f"}))(&mut bundle.config);
-            refuses(&bundle, "resctrl");
+            refuses(&bundle, "intelRdt");
         };
     }
 }
