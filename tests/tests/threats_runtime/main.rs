@@ -33,7 +33,10 @@ fn control(bundle: &Bundle, program: &str, version: &str, before: &str) -> Optio
     }
     // Debian's crun refuses a hybrid cgroup host, so it is shown another one.
     let cgroups = if program == "crun" { "mount -t cgroup2 none /sys/fs/cgroup; " } else { "" };
-    bundle.write();
+    // Debian's crun knows no newer version of the specification.
+    let mut config = bundle.config.clone();
+    config["ociVersion"] = "1.0.2".into();
+    std::fs::write(bundle.path("config.json"), config.to_string()).expect("config.json");
     let script = format!("{cgroups}{before}; exec {program} --root \"$2\" run -b \"$1\" \"$3\"");
     let mut command = bundle.world().command("unshare");
     command.args(["-m", "sh", "-c", &script, "sh"]).arg(bundle.dir()).arg(bundle.path("control"));

@@ -80,7 +80,9 @@ fn race(read_only: bool, count: usize) -> Option<usize> {
     assert!(below(&bundle).is_empty());
     let paths = |text: &str| -> Vec<String> {
         let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
-        points.filter(|point| point.contains("ocipipe-") && point.contains(&bundle.dir().display().to_string())).collect()
+        points
+            .filter(|point| point.contains("ocipipe-") && point.contains(&bundle.dir().display().to_string()))
+            .collect()
     };
     assert_eq!(paths(&host()), paths(&before));
     if read_only {
@@ -126,7 +128,9 @@ fn c04_no_stub_is_made_through_a_link_of_the_image() {
     std::fs::create_dir(&volume).expect("mkdir");
     let file = bundle.path("file");
     std::fs::write(&file, "of the host").expect("write");
-    for (source, destination) in [(&volume, "/v/new"), (&file, "/v/newfile"), (&volume, "/v/dir/deep/er"), (&file, "/v/../../../v/x")] {
+    for (source, destination) in
+        [(&volume, "/v/new"), (&file, "/v/newfile"), (&volume, "/v/dir/deep/er"), (&file, "/v/../../../v/x")]
+    {
         bundle.mounts().truncate(5);
         bundle.mount("bind", source, destination, &["bind"]);
         bundle.sh("echo started");
