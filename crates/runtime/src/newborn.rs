@@ -128,7 +128,11 @@ impl Newborn {
                         self.duties.perform(pid)?;
                     }
                     let with = part(point)?;
-                    self.channel.go(&with)?;
+                    match self.channel.go(&with) {
+                        // It has ended meanwhile; what it may have said of that comes next.
+                        Err(error) if error.errno == Errno::PIPE => continue,
+                        sent => sent?,
+                    }
                     if last == Some(point) {
                         return Ok(());
                     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, mkdirat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::{Call, Root};
@@ -76,14 +76,15 @@ impl Runtimes {
                 Err(Errno::EXIST) => return Err(Error::Exists { id: id.to_string() }),
                 answer => answer.call("mkdirat", || format!("{:?}", self.path.join(id.as_str())))?,
             }
-            match self.find(id) {
+            match self.find(id).and_then(|found| Ok((found.is_begun()?, found))) {
                 // Somebody deleted it before it was locked, as what a killed maker leaves.
                 Err(Error::NoContainer { .. }) => {}
                 Err(error) => {
                     let _ = unlinkat(&self.root, id.as_str(), AtFlags::REMOVEDIR);
                     return Err(error);
                 }
-                found => return found,
+                Ok((true, _)) => return Err(Error::Exists { id: id.to_string() }),
+                Ok((false, found)) => return Ok(found),
             }
         }
     }
@@ -155,6 +156,15 @@ impl Directory {
         // Whoever had the lock before may have removed the container.
         let links = rustix::fs::fstat(&self.root).call("fstat", || self.id.to_string())?.st_nlink;
         if links == 0 { Err(Error::NoContainer { id: self.id.to_string() }) } else { Ok(()) }
+    }
+
+    /// True where it is another maker's, who was quicker after somebody had deleted ours: all begin with the configuration.
+    fn is_begun(&self) -> Result<bool> {
+        match statat(&self.root, CONFIG, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(sys::Error::new("newfstatat", CONFIG, errno).into()),
+        }
     }
 
     /// The descriptor that holds the lock.

@@ -1,5 +1,6 @@
 //! `start`: the word that init waits for, and what it says to that.
 
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use crate::channel::Said;
@@ -26,7 +27,14 @@ pub fn start(directory: &Directory) -> Result<()> {
         return Err(Error::State { id: record.id, status: status.word(), wanted: "start" });
     };
     let state = record.state(Status::Created, pid).to_string();
-    channel.go(state.as_bytes())?;
+    match channel.go(state.as_bytes()) {
+        // Killed since it was looked at.
+        Err(error) if error.errno == Errno::PIPE => {
+            let status = Status::Stopped.word();
+            return Err(Error::State { id: record.id, status, wanted: "start" });
+        }
+        sent => sent?,
+    }
     let said = channel.hear()?;
     directory.forget_socket();
     match said {
