@@ -76,28 +76,13 @@ pub fn run(command: &Command, point: Point, errors: &std::path::Path) -> Stepped
     let mut child = start(command, errors);
     let runtime = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let stepped = match point.whom {
-        Whom::Runtime => step(runtime, point, false),
-        Whom::Init => first_child(runtime).map(|init| step(init, point, true)).unwrap_or_default(),
+        Whom::Runtime => step(runtime, point),
+        Whom::Init => first_child(runtime).map(|init| step(init, point)).unwrap_or_default(),
     };
     let own = stepped.status.filter(|_| point.whom == Whom::Runtime);
     let status = own.unwrap_or_else(|| end(&mut child));
     let stderr = std::fs::read(errors).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Stepped { status, calls: stepped.calls, met: stepped.met, stderr }
-}
-
-/// Steps through an init that waits for `start`, while the command runs.
-pub fn run_beside(command: &Command, init: u32, point: Point, errors: &std::path::Path) -> Stepped {
-    let init = Pid::from_raw(i32::try_from(init).expect("a pid"));
-    ptrace::seize(init, options()).expect("init can be seized");
-    ptrace::interrupt(init).expect("init can be interrupted");
-    wait(init);
-    let mut plain = Command::new(command.get_program());
-    copy(command, &mut plain, errors);
-    let mut child = plain.spawn().expect("the command");
-    let stepped = step(init, point, false);
-    let status = end(&mut child);
-    let stderr = String::from_utf8_lossy(&std::fs::read(errors).unwrap_or_default()).into_owned();
     Stepped { status, calls: stepped.calls, met: stepped.met, stderr }
 }
 
@@ -169,7 +154,7 @@ struct Steps {
 }
 
 /// Steps through a stopped process up to the point, or to its end or its first `accept(2)`; it runs on by itself after that.
-fn step(pid: Pid, point: Point, to_accept: bool) -> Steps {
+fn step(pid: Pid, point: Point) -> Steps {
     let mut steps = Steps::default();
     let mut signal = None;
     loop {
@@ -181,7 +166,7 @@ fn step(pid: Pid, point: Point, to_accept: bool) -> Steps {
         match wait(pid) {
             WaitStatus::PtraceSyscall(_) if is_entry(pid) => {
                 let call = ptrace::getregs(pid).map(|registers| registers.orig_rax).unwrap_or(u64::MAX);
-                if to_accept && call == libc::SYS_accept4.unsigned_abs() {
+                if point.whom == Whom::Init && call == libc::SYS_accept4.unsigned_abs() {
                     ptrace::detach(pid, None).expect("it is stopped");
                     return steps;
                 }
@@ -192,11 +177,11 @@ fn step(pid: Pid, point: Point, to_accept: bool) -> Steps {
                     return steps;
                 }
             }
-            WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXEC as i32 => {
-                if point.whom == Whom::Init {
-                    ptrace::detach(pid, None).expect("it is stopped");
-                    return steps;
-                }
+            WaitStatus::PtraceEvent(_, _, event)
+                if event == Event::PTRACE_EVENT_EXEC as i32 && point.whom == Whom::Init =>
+            {
+                ptrace::detach(pid, None).expect("it is stopped");
+                return steps;
             }
             WaitStatus::PtraceEvent(_, _, event) if is_birth(event) => {
                 // Only the one process is stepped through.

@@ -168,7 +168,7 @@ fn sweep(what: &str, each: impl Fn(&Subject, usize) -> bool + Sync) -> usize {
         }
     });
     let (count, wrong) = (count.into_inner(), wrong.into_inner().expect("no panic while it was held"));
-    println!("{what}: {count} points in {:?}", begun.elapsed());
+    eprintln!("{what}: {count} points in {:?}", begun.elapsed());
     let list: Vec<String> = wrong.iter().map(|(number, words)| format!("at {number}: {words}\n")).collect();
     assert!(wrong.is_empty(), "{what}: {} of {count} points\n{}", wrong.len(), list.concat());
     count
@@ -249,7 +249,7 @@ fn a_stepper_that_does_nothing_leaves_a_container_that_works() {
         let stepped = subject.stepped(&subject.create(), point);
         assert_eq!(stepped.code(), 0, "{stepped:?}");
         assert!(stepped.calls > 100, "{stepped:?}");
-        println!("create, {whom:?}: {} calls", stepped.calls);
+        eprintln!("create, {whom:?}: {} calls", stepped.calls);
         assert_eq!(subject.bundle.status(), "created");
         assert!(!subject.left().is_empty());
         subject.bundle.start().ok();
@@ -257,7 +257,7 @@ fn a_stepper_that_does_nothing_leaves_a_container_that_works() {
         let stepped =
             subject.stepped(&subject.verb(&["delete", "--force"]), Point { whom: Whom::Runtime, ..point });
         assert_eq!(stepped.code(), 0, "{stepped:?}");
-        println!("delete: {} calls", stepped.calls);
+        eprintln!("delete: {} calls", stepped.calls);
         subject.assert_nothing_left(&stepped);
     }
 }

@@ -124,7 +124,8 @@ fn a_container_that_is_being_created_says_so_and_is_not_deleted_without_force() 
 
 #[test]
 fn a_container_of_another_boot_or_with_a_foreign_pid_is_stopped_and_can_be_deleted() {
-    let changes: [(&str, fn(&mut Value)); 3] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 3] = [
         ("boot", |record| record["init"]["boot"] = json!("00000000-0000-0000-0000-000000000000")),
         ("start time", |record| record["init"]["started"] = json!(1)),
         ("pid", |record| record["init"]["pid"] = json!(std::process::id())),

@@ -64,7 +64,7 @@ impl Totals {
         }
         let each = now.kernel.saturating_sub(self.kernel) / containers;
         assert!(each < 64, "{each} KiB of kernel memory a container: {self:?}, then {now:?}");
-        println!("{self:?}, then {now:?}");
+        eprintln!("{self:?}, then {now:?}");
     }
 }
 
@@ -99,7 +99,7 @@ fn cycles_of_create_start_kill_and_delete_leave_nothing() {
     (0..10).for_each(|_| cycle());
     let (before, begun) = (Totals::now(), Instant::now());
     (0..cycles).for_each(|_| cycle());
-    println!("{cycles} cycles in {:?}", begun.elapsed());
+    eprintln!("{cycles} cycles in {:?}", begun.elapsed());
     before.assert_not_grown(cycles);
     bundle.assert_nothing_left();
 }
@@ -138,7 +138,7 @@ fn a_hundred_containers_at_once_come_and_go() {
     }
     at_once(&|id| words(&["kill", id, "KILL"]));
     at_once(&|id| words(&["delete", "--force", id]));
-    println!("{CROWD} at once in {:?}", begun.elapsed());
+    eprintln!("{CROWD} at once in {:?}", begun.elapsed());
     bundle.assert_nothing_left();
 }
 
