@@ -123,6 +123,14 @@ fn an_exec_is_in_the_containers_namespaces_and_control_groups() {
 }
 
 #[test]
+fn an_exec_has_the_containers_personality() {
+    let Some(mut bundle) = Bundle::new("exec sleep 1000") else { return };
+    bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
+    bundle.start();
+    assert_eq!(prints(&bundle, &[], &["uname", "-m"]), "i686\n");
+}
+
+#[test]
 fn a_process_of_a_file_is_honoured_in_all_its_members() {
     let Some(bundle) = sleeper() else { return };
     let script = "id -u; id -G; pwd; umask; ulimit -n; ulimit -Hc; cat /proc/self/oom_score_adj; echo $A; \

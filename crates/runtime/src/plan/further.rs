@@ -67,7 +67,9 @@ impl Further {
             steps.push(Step::new("set the processor affinity", Action::Affinity(set)));
         }
         steps.extend(terminal(process, stdio));
-        tuning::of_process(process, &mut steps)?;
+        // What of it has no effect was told when the container was created.
+        let linux = spec.linux().clone().unwrap_or_default();
+        tuning::tune(process, &linux, &mut Vec::new(), &mut steps)?;
         steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
         steps.push(Step::new("connect the standard streams", Action::Streams));
         steps.push(Step::new("find the home directory", Action::Home(identity.uid)));

@@ -18,7 +18,7 @@ const IO_LEVELS: std::ops::RangeInclusive<i64> = 0..=7;
 /// The kernel knows no node beyond (`CONFIG_NODES_SHIFT` is at most 10).
 const NODES: usize = 1024;
 
-/// What holds for the process and all that it starts; set while it may still set it.
+/// What holds for a process of the container and all that it starts; set while it may still set it.
 pub(super) fn tune(
     process: &Process,
     linux: &Linux,
@@ -44,8 +44,7 @@ pub(super) fn tune(
     Ok(())
 }
 
-/// The same of a further process, too.
-pub(super) fn of_process(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
+fn of_process(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     if let Some(scheduler) = process.scheduler() {
         steps.push(Step::new("set the scheduler", Action::Schedule(scheduling(scheduler)?)));
     }
