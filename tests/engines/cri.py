@@ -242,4 +242,10 @@ finally:
     daemon.wait()
     subprocess.run(["find", "runc", "-mindepth", "2"])
     subprocess.run(["find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d", "-path", f"*{name}/*"])
-    subprocess.run(["find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", f"*{name}*", "-exec", "rmdir", "{}", "+"])
+    # others make and remove groups while find walks
+    for _ in range(100):
+        walk = ["find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", f"*{name}*"]
+        subprocess.run([*walk, "-exec", "rmdir", "{}", "+"], stderr=subprocess.DEVNULL)
+        if not subprocess.run(walk, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout:
+            break
+        time.sleep(0.05)
