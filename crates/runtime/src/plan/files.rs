@@ -68,7 +68,8 @@ impl Files<'_> {
             let nodes = device_nodes(self.linux)?;
             let paths = nodes.iter().map(|node| node.path.clone()).collect();
             steps.push(Step::new("make devices", Action::Devices(nodes)));
-            if !self.devices {
+            // In a user namespace no file system of the container's own gives devices.
+            if !self.devices && !self.namespaces.has_users() {
                 steps.push(Step::new("seal devices", Action::SealDevices(paths)));
             }
             steps.push(Step::new("link devices", Action::DeviceLinks));
