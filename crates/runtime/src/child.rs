@@ -237,7 +237,7 @@ impl<'a> Child<'a> {
                 self.hold_procfs()?;
                 labels::at_exec(self.procfs()?, module, &label)
             }
-            Action::Cwd(path) => self.enter(path),
+            Action::Cwd(path, make) => self.enter(path, make),
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
             Action::Identity(identity) => {
@@ -291,11 +291,11 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    /// Enters the working directory, made where it is missing, now or as the user.
-    fn enter(&mut self, path: PathBuf) -> Result<()> {
+    /// Enters the working directory, with `make` made where it is missing, now or as the user.
+    fn enter(&mut self, path: PathBuf, make: bool) -> Result<()> {
         let root = self.root()?;
         let entered = match enter(root, &path) {
-            Err(error) if error.is_not_found() => {
+            Err(error) if make && error.is_not_found() => {
                 mounts::directory(root, &path, false).and_then(|_| enter(root, &path))
             }
             answer => answer,

@@ -147,7 +147,8 @@ pub(crate) enum Action {
     /// Gives the command a label.
     Label(Module, String),
     /// Enters the working directory, made where it is missing.
-    Cwd(PathBuf),
+    /// With true it is made where it is missing.
+    Cwd(PathBuf, bool),
     /// Limits resources.
     Rlimits(Vec<(Resource, Rlimit)>),
     /// Drops all capabilities but these from the bounding set.

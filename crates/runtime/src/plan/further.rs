@@ -70,7 +70,7 @@ impl Further {
         // What of it has no effect was told when the container was created.
         let linux = spec.linux().clone().unwrap_or_default();
         tuning::tune(process, &linux, &mut Vec::new(), &mut steps)?;
-        steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
+        steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone(), false)));
         steps.push(Step::new("connect the standard streams", Action::Streams));
         steps.push(Step::new("find the home directory", Action::Home(identity.uid)));
         let limits = parts::rlimits(process)?;

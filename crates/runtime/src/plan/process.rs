@@ -23,7 +23,7 @@ pub(super) fn become_user(process: &Process, new_users: bool, steps: &mut Vec<St
     if !process.cwd().is_absolute() {
         return Err(invalid("process.cwd", format!("{:?} is not absolute", process.cwd())));
     }
-    steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone())));
+    steps.push(Step::new("enter the working directory", Action::Cwd(process.cwd().clone(), true)));
     steps.push(Step::new("connect the standard streams", Action::Streams));
     let limits = rlimits(process)?;
     if !limits.is_empty() {
