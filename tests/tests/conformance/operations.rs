@@ -98,7 +98,7 @@ cases! {
             let words = || std::fs::read_to_string(format!("/proc/{}/cmdline", bundle.pid())).expect("cmdline");
             assert!(!words().contains("sleep"), "{}", words());
             bundle.start().ok();
-            assert_eq!(words(), "sleep\0100\0");
+            assert_eq!(words(), "sleep\u{0}100\u{0}");
         };
         a_property_that_cannot_be_applied_is_refused: "a property that cannot be applied is an error and no container is created" => |mut bundle| {
             bundle.config["linux"]["sysctl"] = json!({"net.ipv4.no_such_thing": "1"});

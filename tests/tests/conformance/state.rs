@@ -74,7 +74,7 @@ cases! {
             bundle.start().ok();
             assert_eq!(bundle.pid(), pid);
             let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("cmdline");
-            assert_eq!(words, "sleep\0100\0");
+            assert_eq!(words, "sleep\u{0}100\u{0}");
         };
         the_bundle_is_an_absolute_path: "`bundle` is the absolute path to the bundle, however it was given" => |bundle| {
             bundle.write();

@@ -112,8 +112,6 @@ fn c03_a_read_only_mount_whose_target_is_swapped_is_read_only_all_the_same() {
 fn c03_a_read_only_root_is_read_only_and_stays_it() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.config["root"]["readonly"] = json!(true);
-    let all: Vec<String> = (0..=40).map(|n| n.to_string()).collect();
-    drop(all);
     let script = "touch /x; mount -o remount,rw / ; mount -o remount,rw,bind /; touch /x; ls /x";
     bundle.sh(script);
     let said = bundle.run();

@@ -38,7 +38,7 @@ fn c13_the_only_socket_is_one_that_its_owner_alone_reaches_and_it_goes_at_start(
     let sockets = std::fs::read_dir(format!("/proc/{}/fd", bundle.pid())).expect("procfs").flatten();
     let sockets = sockets.filter_map(|fd| std::fs::read_link(fd.path()).ok());
     assert_eq!(sockets.filter(|link| link.to_string_lossy().starts_with("socket:")).count(), 0);
-    let _ = mine();
+    assert_eq!(mine(), 0);
 }
 
 #[test]
