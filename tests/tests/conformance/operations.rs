@@ -154,7 +154,7 @@ cases! {
                 bundle.kill(name).ok();
                 bundle.wait_for_output(word);
             }
-            bundle.verb(&["kill", &bundle.id().to_owned()]).ok();
+            bundle.verb(&["kill", bundle.id()]).ok();
             bundle.wait_for("stopped");
             assert!(bundle.output().ends_with("term\n"), "{}", bundle.output());
         };

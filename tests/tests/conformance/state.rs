@@ -62,9 +62,9 @@ cases! {
             bundle.args(&["sleep", "100"]);
             bundle.create().ok();
             bundle.start().ok();
-            bundle.verb(&["pause", &bundle.id().to_owned()]).ok();
+            bundle.verb(&["pause", bundle.id()]).ok();
             assert_eq!(bundle.status(), "paused");
-            bundle.verb(&["resume", &bundle.id().to_owned()]).ok();
+            bundle.verb(&["resume", bundle.id()]).ok();
             assert_eq!(bundle.status(), "running");
         };
         the_pid_is_the_containers_process: "`pid` is there when created or running, and is the container process as the runtime sees it" => |mut bundle| {

@@ -61,7 +61,7 @@ fn c19_a_bundle_that_has_become_a_link_is_not_followed_by_delete() {
     bundle.create().ok();
     std::fs::rename(bundle.root(), bundle.path("moved")).expect("rename");
     symlink(canary.path(), bundle.root()).expect("symlink");
-    bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+    bundle.verb(&["delete", "--force", bundle.id()]).ok();
     canary.assert_alive();
     assert!(bundle.path("moved/bin/busybox").exists());
     bundle.assert_nothing_left();
@@ -77,7 +77,7 @@ fn c19_a_volume_left_mounted_in_the_root_survives() {
     command.arg("--bind").arg(canary.path()).arg(&point);
     bundle.finish(command).ok();
     bundle.create().ok();
-    bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+    bundle.verb(&["delete", "--force", bundle.id()]).ok();
     let left = testkit::leftovers::mounts(bundle.dir());
     let mut command = bundle.world().command("umount");
     command.arg(&point);

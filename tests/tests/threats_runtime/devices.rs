@@ -201,7 +201,7 @@ fn c06_a_file_of_procfs_bound_over_another_receives_nothing() {
                 std::fs::read_to_string(format!("/proc/{}/oom_score_adj", bundle.pid())).expect("procfs");
             assert_eq!(score, "77\n", "{said}");
         }
-        bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+        bundle.verb(&["delete", "--force", bundle.id()]).ok();
     }
 }
 

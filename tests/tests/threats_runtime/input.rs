@@ -93,7 +93,7 @@ fn c15_no_mutated_configuration_is_a_panic_or_leaves_anything() {
         // The outcome's own check is that nothing panicked.
         let said = bundle.create();
         if said.code == 0 {
-            bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+            bundle.verb(&["delete", "--force", bundle.id()]).ok();
         } else {
             refused += 1;
             assert!(
@@ -132,7 +132,7 @@ fn c15_configurations_of_absurd_size_are_answered() {
     bundle.config = good.clone();
     bundle.config["process"]["env"] = json!(vec!["A=".to_owned() + &"x".repeat(200_000); 40]);
     bundle.create();
-    bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+    bundle.verb(&["delete", "--force", bundle.id()]).ok();
     bundle.assert_nothing_left();
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
@@ -212,7 +212,7 @@ fn c16_a_terminals_output_is_held_back_and_never_piled_up() {
         }
         read += got as u64;
         looks += 1;
-        if looks % 64 == 0 {
+        if looks.is_multiple_of(64) {
             most = most.max(resident());
         }
     }

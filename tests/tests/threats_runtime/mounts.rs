@@ -163,7 +163,7 @@ fn c07_a_working_directory_is_never_made_outside() {
         bundle.config["process"]["cwd"] = json!("/");
         bundle.create().ok();
         bundle.start().ok();
-        bundle.verb(&["exec", "--cwd", place, &bundle.id().to_owned(), "sh", "-c", "pwd; touch here"]);
+        bundle.verb(&["exec", "--cwd", place, bundle.id(), "sh", "-c", "pwd; touch here"]);
         canary.assert_alive();
     }
 }

@@ -179,7 +179,7 @@ fn c11_a_cgroups_path_leads_nowhere_else() {
             let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", bundle.pid())).expect("procfs");
             assert!(!groups.contains(".."), "{path}: {groups}");
         }
-        bundle.verb(&["delete", "--force", &bundle.id().to_owned()]).ok();
+        bundle.verb(&["delete", "--force", bundle.id()]).ok();
         bundle.assert_nothing_left();
     }
 }
