@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
 
 /// The version of the runtime specification that this runtime follows.
-pub const SPECIFICATION: &str = "1.2.1";
+pub const SPECIFICATION: &str = "1.3.0";
 
 /// How a container stands (runtime-spec 1.2, "State"; paused as runc and crun have it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
