@@ -1,4 +1,9 @@
-//! From a runtime configuration to a process in namespaces of its own (runtime-spec 1.2, Linux).
+//! From a runtime configuration to a process in namespaces of its own, and the life of a bundle's container (runtime-spec
+//! 1.3, Linux).
+//!
+//! A configuration becomes a plan, a plan's steps are run by init. Two faces use that: [`start`] makes the process of a
+//! pipeline's container and stays with it, without hooks and control groups; [`lifecycle`] makes, starts, enters, signals
+//! and deletes containers as engines ask for, each call a process of its own.
 //!
 //! Invariants
 //! - Setup is a list of named steps, planned by the parent before the process exists and run in order in it. The first
@@ -7,13 +12,14 @@
 //! - No mount target is a path: it is a descriptor resolved inside the container's root by the kernel, and what is found
 //!   there after mounting is checked by its mount id.
 //! - `/dev` is a file system of the container's own, its nodes made there and checked by `fstat(2)`.
-//! - No descriptor but 0, 1 and 2 exists when the command starts, and none of the host's directories is reachable from
-//!   its working directory.
+//! - No descriptor but 0, 1 and 2, and those that the caller names, exists when the command starts, and none of the host's
+//!   directories is reachable from its working directory.
 //! - What the configuration asks for is applied or refused by name, never dropped.
 //!
-//! The process that calls [`start`] must have one thread, as the setup runs in a copy of it.
+//! The process that makes another must have one thread, as the setup runs in a copy of it.
 //!
-//! Deliberately not here: images, the store, where lines come from.
+//! Deliberately not here: images, the store, where lines come from, command lines; what a control group's files are called
+//! (`cgroup`), and how a filter is compiled (`seccomp`).
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod capability;

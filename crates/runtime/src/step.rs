@@ -146,8 +146,7 @@ pub(crate) enum Action {
     Personality(u32),
     /// Gives the command a label.
     Label(Module, String),
-    /// Enters the working directory, made where it is missing.
-    /// With true it is made where it is missing.
+    /// Enters the working directory; with true it is made where it is missing.
     Cwd(PathBuf, bool),
     /// Limits resources.
     Rlimits(Vec<(Resource, Rlimit)>),
