@@ -29,6 +29,9 @@ Exit status: the command's own; 128+n after signal n; 125 the tool failed, 126 t
 not exist; 2 usage, 9 the container runs already, 10 no line on stdin. With -d and --pass, where lines go on, a failure of \
 the tool has the status of its kind as with the other tools.
 
+It is an OCI runtime, too, with the verbs and options of runc: create, start, state, kill, delete, run, exec, ps, list, pause, \
+resume, update, events, features, spec. `oci-spawn help` lists them, `oci-spawn VERB --help` describes one.
+
     oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
 
 /// Ours, and that of the runtime specification.
@@ -39,7 +42,7 @@ static VERSION: LazyLock<String> =
 #[derive(Debug, Clone, Parser)]
 #[command(name = TOOL, version = VERSION.as_str(), max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A verb; there is none yet
+    /// A word that is no verb of the runtime face: refused with a hint
     #[arg(hide = true, value_name = "VERB")]
     pub(crate) verb: Option<String>,
 

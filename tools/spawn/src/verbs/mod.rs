@@ -109,6 +109,9 @@ const VERBS: &[&str] = &[
     "update",
 ];
 
+/// The verb that the command line's reader brings along.
+const HELP: &str = "help";
+
 /// The first descriptor beyond the standard ones.
 const FIRST: u32 = 3;
 
@@ -131,7 +134,7 @@ fn verb(words: &[String]) -> Option<&str> {
         } else if !FLAGS.contains(&word)
             && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key))
         {
-            return VERBS.contains(&word).then_some(word);
+            return (VERBS.contains(&word) || word == HELP).then_some(word);
         }
     }
     None
@@ -203,6 +206,7 @@ mod tests {
             ("create x", true),
             ("--root /r --log=/l --debug state x", true),
             ("--systemd-cgroup --rootless true kill x", true),
+            ("help", true),
             ("-- create", false),
             ("-d", false),
             ("--log-format json -- sh", false),
