@@ -173,7 +173,11 @@ impl<'a> Child<'a> {
                 rustix::thread::move_into_thread_name_spaces(process.as_fd(), kinds)
                     .call("setns", || format!("{kinds:?}"))
             }
-            Action::RootOfUsers => identity::become_root(),
+            Action::RootOfUsers => {
+                identity::become_root()?;
+                // Changing credentials has set that anew, for processes of this namespace to see.
+                hide()
+            }
             Action::Inside => {
                 self.root = Some(Root::open_ambient("/")?);
                 Ok(())

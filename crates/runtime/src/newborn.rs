@@ -12,6 +12,7 @@ use crate::channel::{Channel, Point, Said};
 use crate::child::{self, Child, FIRST};
 use crate::duties::Duties;
 use crate::error::{Error, Result};
+use crate::idmap::CLONE_NEWUSER;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::request::Stdio;
@@ -177,10 +178,16 @@ fn through(
             kept.push(write.as_raw_fd());
             kept.extend(birth.cgroup.map(|directory| directory.as_raw_fd()));
             kept.extend(entries.iter().filter_map(Entry::number));
-            child::hide().and_then(|()| close_others(kept))
+            close_others(kept)
         });
+        // Who is in a joined namespace already may have rights over all that is in it: init is born out of its sight. Only
+        // where it is the first in a user namespace must who maps its ids, who may be no root, reach it.
+        let hide = || if birth.namespaces & CLONE_NEWUSER == 0 { child::hide() } else { Ok(()) };
         let made = hidden
+            .and_then(|()| hide())
             .and_then(|()| enter(&entries))
+            // Another user namespace may have undone that (fs.suid_dumpable, proc(5)).
+            .and_then(|()| hide())
             .and_then(|()| sys::process::clone_with(Birth { sibling: true, ..birth }, &mut born));
         let (pid, errno) = match made {
             Ok(cloned) => (cloned.pid.as_raw_nonzero().get(), 0),

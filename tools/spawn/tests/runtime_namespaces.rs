@@ -3,7 +3,7 @@
 mod bundle;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bundle::{Bundle, said, text};
 use serde_json::json;
@@ -204,4 +204,32 @@ fn the_mount_namespace_of_another_process_is_joined() {
     let out = bundle.prints();
     holder.kill().and_then(|()| holder.wait().map(drop)).expect("killed");
     assert_eq!(out.trim(), want);
+}
+
+/// C1, CVE-2016-9962: while a container's init still has the host's files, nobody in the namespaces that it joins looks into it,
+/// though they may trace all that is in their user namespace.
+#[test]
+fn c1_who_is_in_a_joined_user_namespace_cannot_look_into_an_init_that_is_being_made() {
+    testkit::needs!(Root, Program("strace"));
+    let watch = "cd /proc; echo ready; while :; do for p in [0-9]*; do read name <$p/comm && case $name in oci-spawn) \
+        : >>/met; [ -L $p/cwd/etc ] || [ -d $p/cwd/ ] && echo $p >>/seen;; esac; done; done 2>/dev/null";
+    let Some(mut other) = with_users(watch) else { return };
+    other.open_to_all();
+    other.privileged();
+    let pid = other.start();
+    let Some(mut bundle) = Bundle::new("true") else { return };
+    bundle.open_to_all();
+    for kind in ["user", "pid"] {
+        bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{kind}")));
+    }
+    // Where it becomes root of the user namespace it is held up: of the host's root until then.
+    let tool = bundle.command(&["run", &bundle.id]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=setresgid,setresuid"]);
+    traced.args(["-e", "inject=setresgid,setresuid:delay_enter=500000:when=1"]);
+    traced.arg(tool.get_program()).args(tool.get_args()).current_dir(bundle.path()).stdin(Stdio::null());
+    let output = bundle.output(traced);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(other.at("rootfs/met").exists(), "the control: it was there to be looked into");
+    assert!(!other.at("rootfs/seen").exists(), "it was looked into");
 }
