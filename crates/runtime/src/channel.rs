@@ -14,8 +14,12 @@ use crate::report::Report;
 
 /// No packet is longer; texts in reports are cut to fit.
 const PACKET_BYTES: usize = 65_536;
-/// The word that lets init go on.
+/// The word that lets init go on, with the last of what comes with it.
 const GO: &[u8] = b"go";
+/// What begins a packet with a part of that: the state has all annotations in it, and some engines hand on all of a pod's.
+const PART: &[u8] = b"++";
+/// No part is longer.
+const PART_BYTES: usize = 32_768;
 
 /// A point of the setup at which init waits for its runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +110,17 @@ impl Channel {
     /// In init: what came with the word to go on; none where the other end is gone.
     pub(crate) fn may_go(&self) -> Result<Option<Vec<u8>>> {
         let mut packet = vec![0; PACKET_BYTES];
-        let length = self.receive(&mut packet)?;
-        Ok(packet[..length].strip_prefix(GO).map(<[u8]>::to_vec))
+        let mut all = Vec::new();
+        loop {
+            let length = self.receive(&mut packet)?;
+            let packet = &packet[..length];
+            if let Some(last) = packet.strip_prefix(GO) {
+                all.extend_from_slice(last);
+                return Ok(Some(all));
+            }
+            let Some(part) = packet.strip_prefix(PART) else { return Ok(None) };
+            all.extend_from_slice(part);
+        }
     }
 
     /// Gives the socket another number, close-on-exec; whatever had that number is closed.
@@ -136,7 +149,13 @@ impl Channel {
     ///
     /// `with` is the container's state where hooks follow, else nothing.
     pub(crate) fn go(&self, with: &[u8]) -> Result<()> {
-        if with.is_empty() { self.send(GO) } else { self.send(&[GO, with].concat()) }
+        let mut rest = with;
+        while rest.len() > PART_BYTES {
+            let (part, after) = rest.split_at(PART_BYTES);
+            self.send(&[PART, part].concat())?;
+            rest = after;
+        }
+        if rest.is_empty() { self.send(GO) } else { self.send(&[GO, rest].concat()) }
     }
 
     /// In the runtime: what init says next.
@@ -193,6 +212,18 @@ mod tests {
         assert!(matches!(runtime.hear(), Ok(Said::Reached(Point::Mounted))));
         drop(runtime);
         assert_eq!(init.reach(Point::Ready).expect_err("nobody there").errno, Errno::PIPE);
+    }
+
+    #[test]
+    fn a_state_of_any_length_comes_with_the_word() {
+        for length in [0, 1, PART_BYTES, PART_BYTES + 1, PACKET_BYTES, 3 << 20] {
+            let (runtime, init) = Channel::pair().expect("a pair");
+            let state = vec![b'x'; length];
+            let copy = state.clone();
+            let sender = std::thread::spawn(move || runtime.go(&copy));
+            assert_eq!(init.may_go().expect("a word").map(|all| all.len()), Some(length));
+            sender.join().expect("a thread").expect("sent");
+        }
     }
 
     #[test]

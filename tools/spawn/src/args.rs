@@ -35,7 +35,7 @@ resume, update, events, features, spec. `oci-spawn help` lists them, `oci-spawn 
     oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
 
 /// Ours, and that of the runtime specification.
-static VERSION: LazyLock<String> =
+pub(crate) static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{}\nspec: {}", env!("CARGO_PKG_VERSION"), runtime::lifecycle::SPECIFICATION));
 
 /// Run the container of the line on stdin

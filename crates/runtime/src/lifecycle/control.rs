@@ -31,11 +31,26 @@ pub fn resume(directory: &Directory) -> Result<()> {
 /// [`Error::State`] for a container that has no process; [`Error::Cgroup`].
 pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     let record = alive(directory, "update")?;
+    let resources = &meant(directory.config()?.version(), resources.clone());
     record.group.update(resources)?;
     let wrong =
         |e: serde_json::Error| Error::Invalid { member: "linux.resources".into(), why: e.to_string() };
     let changes = serde_json::to_value(resources).map_err(wrong)?;
     directory.change_config(|config| merge(&mut config["linux"]["resources"], changes))
+}
+
+/// The first minor version in which a `pids.limit` of 0 is a limit. The types that engines had before wrote 0 for "not set"
+/// (docker and podman: `--pids-limit 0`), and runc took it so.
+const ZERO_IS_A_LIMIT: u32 = 3;
+
+/// Resources as a configuration of this version means them.
+pub(crate) fn meant(version: &str, mut resources: LinuxResources) -> LinuxResources {
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    let unset = resources.pids().is_some_and(|pids| pids.limit() == 0);
+    if unset && minor.is_none_or(|minor: u32| minor < ZERO_IS_A_LIMIT) {
+        resources.set_pids(None);
+    }
+    resources
 }
 
 /// What one entry of a list is for: an entry for the same takes its place.
@@ -76,7 +91,7 @@ pub fn processes(directory: &Directory) -> Result<Vec<u32>> {
 /// # Errors
 /// [`Error::State`] for a container that has no process; [`Error::Cgroup`].
 pub fn stats(directory: &Directory) -> Result<cgroup::Stats> {
-    Ok(alive(directory, "events")?.group.stats()?)
+    Ok(alive(directory, "watch")?.group.stats()?)
 }
 
 /// A watch for processes that the kernel ends for want of memory, as `events` reports them.
@@ -84,7 +99,7 @@ pub fn stats(directory: &Directory) -> Result<cgroup::Stats> {
 /// # Errors
 /// [`Error::State`] for a container that has no process; [`Error::Cgroup`].
 pub fn watch(directory: &Directory) -> Result<cgroup::Watch> {
-    Ok(alive(directory, "events")?.group.watch()?)
+    Ok(alive(directory, "watch")?.group.watch()?)
 }
 
 fn alive(directory: &Directory, wanted: &'static str) -> Result<Record> {
@@ -108,6 +123,22 @@ fn recorded(directory: &Directory) -> Result<Record> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn no_tasks_at_all_is_no_limit_to_who_could_not_leave_it_out() {
+        let with = |limit: i64| {
+            crate::typed::<LinuxResources>(&json!({"pids": {"limit": limit}})).expect("resources")
+        };
+        for (version, limit, kept) in [
+            ("1.0.2-dev", 0, false),
+            ("1.2.1", 0, false),
+            ("1.3.0", 0, true),
+            ("1.0.0", 1, true),
+            ("1.0.0", -1, true),
+        ] {
+            assert_eq!(meant(version, with(limit)).pids().is_some(), kept, "{version} {limit}");
+        }
+    }
 
     #[test]
     fn an_update_keeps_what_it_does_not_name() {

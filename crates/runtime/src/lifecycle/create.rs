@@ -16,7 +16,7 @@ use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
-use crate::lifecycle::{birthday, delete, start};
+use crate::lifecycle::{birthday, control, delete, start};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
@@ -139,8 +139,9 @@ impl Draft {
         self.directory.set_config(&creation.bundle.bytes)?;
         // The groups' names first: whoever finds this record after a crash can remove them.
         self.directory.set_record(&self.record)?;
-        let resources = creation.bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-        self.record.group.make(&resources.unwrap_or_default())?;
+        let spec = &creation.bundle.spec;
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        self.record.group.make(&control::meant(spec.version(), resources.unwrap_or_default()))?;
         self.record.grouped = true;
         self.directory.set_record(&self.record)?;
         let birthplace = self.record.group.birthplace()?;

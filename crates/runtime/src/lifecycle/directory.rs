@@ -228,10 +228,11 @@ impl Directory {
         if init.open().is_none() {
             return Ok(Status::Stopped);
         }
-        if self.connect(SocketFlags::NONBLOCK)?.is_some() {
-            return Ok(Status::Created);
+        // First of all: an init that stands still hears nothing, whatever it waits for.
+        if record.group.is_frozen()? {
+            return Ok(Status::Paused);
         }
-        Ok(if record.group.is_frozen()? { Status::Paused } else { Status::Running })
+        Ok(if self.connect(SocketFlags::NONBLOCK)?.is_some() { Status::Created } else { Status::Running })
     }
 
     /// A socket on which init is to wait for `start`.

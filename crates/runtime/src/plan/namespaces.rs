@@ -54,7 +54,7 @@ impl Namespaces {
         let has = |kind: Kind| listed.contains_key(&number(kind));
         if !has(Kind::Mount) {
             // The container's mounts would be the host's.
-            return Err(Error::Unsupported("a container without a mount namespace".into()));
+            return Err(Error::Unsupported("linux.namespaces without a mount namespace".into()));
         }
         let users = users(linux, listed.get(&number(Kind::User)).copied())?;
         let offsets = offsets(linux, listed.get(&number(Kind::Time)).copied())?;

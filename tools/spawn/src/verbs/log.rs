@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::TOOL;
 use crate::verbs::Global;
-use crate::verbs::global::Format;
+use crate::verbs::global::{Format, Rootless};
 
 /// Prints an error, and appends it to the log.
 pub(crate) fn failure(global: &Global, error: &runtime::Error) {
@@ -18,6 +18,33 @@ pub(crate) fn failure(global: &Global, error: &runtime::Error) {
         let _ = writeln!(std::io::stderr(), "{TOOL}: {hint}");
     }
     append(global, "error", &message);
+}
+
+/// Appends what is wrong with a command line that was not understood to the log that it asks for: engines look there first.
+pub(crate) fn usage(words: &[String], text: &str) {
+    let global = Global {
+        root: None,
+        log: value(words, "--log").map(Into::into),
+        log_format: if value(words, "--log-format") == Some("json") { Format::Json } else { Format::Text },
+        debug: false,
+        systemd_cgroup: false,
+        rootless: Rootless::Auto,
+    };
+    let text = text.split("\n\n").next().unwrap_or_default();
+    append(&global, "error", &cli::escaped(text.strip_prefix("error: ").unwrap_or(text)));
+}
+
+/// The value of a global option by the words alone.
+fn value<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(name) {
+            Some("") => return words.next().map(String::as_str),
+            Some(rest) if rest.starts_with('=') => return rest.get(1..),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Prints what went wrong without ending anything, and appends it to the log.

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::args::TOOL;
+use crate::args::{TOOL, VERSION};
 pub(crate) use global::Global;
 
 /// The status of a runtime whose own work failed (runc's).
@@ -39,7 +39,7 @@ pub(crate) type Result<T> = std::result::Result<T, runtime::Error>;
 
 /// Drive a container of a bundle, as engines do
 #[derive(Debug, Parser)]
-#[command(name = TOOL, version, max_term_width = 100, args_override_self = true)]
+#[command(name = TOOL, version = VERSION.as_str(), max_term_width = 100, args_override_self = true)]
 struct Line {
     #[command(flatten)]
     global: Global,
@@ -120,9 +120,14 @@ const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
 /// Global options that take none.
 const FLAGS: [&str; 2] = ["--debug", "--systemd-cgroup"];
 
-/// True where the command line is a runtime's: its first word that is no global option is a verb.
+/// Global options that the pipeline's face has not.
+const OURS_ALONE: [&str; 5] = ["--root", "--log", "--rootless", "--debug", "--systemd-cgroup"];
+
+/// True where the command line is a runtime's: its first word that is no global option is a verb, or it begins with an option
+/// that nobody else has; engines ask for the version behind theirs.
 pub(crate) fn is_called(words: &[String]) -> bool {
-    verb(words).is_some()
+    let first = words.first().map(|word| word.split_once('=').map_or(word.as_str(), |(key, _)| key));
+    first.is_some_and(|word| OURS_ALONE.contains(&word)) || verb(words).is_some()
 }
 
 /// The verb of a runtime's command line.
@@ -148,6 +153,9 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
+            if error.use_stderr() {
+                log::usage(words, &error.to_string());
+            }
             // To runc a value that makes no sense is a failure of the verb, and only an unknown option one of the line.
             let refused = error.kind() == clap::error::ErrorKind::ValueValidation;
             let status = if refused { failed(words) } else { FAILED };
@@ -210,7 +218,9 @@ mod tests {
             ("-- create", false),
             ("-d", false),
             ("--log-format json -- sh", false),
-            ("--root create", false),
+            ("--root create", true),
+            ("--root=/r --version", true),
+            ("--log /l nonsense", true),
             ("web", false),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_string).collect();
