@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, PosixRlimit, Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -110,7 +110,6 @@ pub(crate) fn valid(spec: &Spec) -> Result<()> {
         process(of)?;
     }
     let none = Linux::default();
-    names(spec)?;
     linux(spec.linux().as_ref().unwrap_or(&none))
 }
 
@@ -153,39 +152,11 @@ pub(crate) fn user(process: &Process) -> Result<()> {
 
 fn process(process: &Process) -> Result<()> {
     absolute("process.cwd", process.cwd())?;
-    user(process)?;
-    let limits = process.rlimits().as_deref().unwrap_or_default();
-    for (at, limit) in limits.iter().enumerate() {
-        if limits[..at].iter().map(PosixRlimit::typ).any(|kind| kind == limit.typ()) {
-            return Err(invalid("process.rlimits", format!("{} is there twice", limit.typ())));
-        }
-    }
-    Ok(())
-}
-
-/// A host's names are not a container's to change.
-fn names(spec: &Spec) -> Result<()> {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    if namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::Uts) {
-        return Ok(());
-    }
-    let given = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
-    for (member, is_given) in [("hostname", given(spec.hostname())), ("domainname", given(spec.domainname()))]
-    {
-        if is_given {
-            return Err(invalid(member, "it needs a uts namespace".into()));
-        }
-    }
-    Ok(())
+    user(process)
 }
 
 fn linux(linux: &Linux) -> Result<()> {
-    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
-    for (at, namespace) in namespaces.iter().enumerate() {
-        let kind = namespace.typ();
-        if namespaces[..at].iter().any(|other| other.typ() == kind) {
-            return Err(invalid("linux.namespaces", format!("{kind} is there twice")));
-        }
+    for namespace in linux.namespaces().iter().flatten() {
         if let Some(path) = namespace.path() {
             absolute("linux.namespaces", path)?;
         }
@@ -240,15 +211,9 @@ mod tests {
             ("/process/user/uid", json!(u32::MAX), "process.user.uid"),
             ("/process/user/additionalGids", json!([u32::MAX]), "additionalGids"),
             ("/process/cwd", json!("tmp"), "process.cwd"),
-            (
-                "/process/rlimits",
-                json!([{"type": "RLIMIT_AS", "soft": 1, "hard": 1}, {"type": "RLIMIT_AS", "soft": 1, "hard": 1}]),
-                "RLIMIT_AS",
-            ),
             ("/annotations", json!({"": "x"}), "annotations"),
             ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop"),
             ("/hooks", json!({"poststart": [{"path": "/x", "timeout": 0}]}), "hooks.poststart"),
-            ("/linux/namespaces", json!([{"type": "uts"}, {"type": "uts"}]), "uts is there twice"),
             ("/linux/namespaces", json!([{"type": "network", "path": "x"}]), "linux.namespaces"),
             ("/linux/maskedPaths", json!(["x"]), "linux.maskedPaths"),
             ("/linux/readonlyPaths", json!(["x"]), "linux.readonlyPaths"),
@@ -267,17 +232,6 @@ mod tests {
             config.pointer_mut(parent).expect("a parent")[name] = value;
             let error = checked(&config).expect_err(place).to_string();
             assert!(error.contains(words), "{place}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_hosts_names_stay_its_own() {
-        for name in ["hostname", "domainname"] {
-            let mut config = config();
-            config[name] = json!("box");
-            checked(&config).expect("in a namespace of its own");
-            config["linux"]["namespaces"] = json!([{"type": "mount"}]);
-            assert!(checked(&config).expect_err("none").to_string().contains(name));
         }
     }
 }
