@@ -4,6 +4,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
+use oci_spec::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -14,12 +16,14 @@ use rustix::thread::LinkNameSpaceType;
 use sys::mount::{Change, Extent};
 use sys::{Call, Error, Result, Root};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Point};
 use crate::error::EXIT_TOOL;
+use crate::hooks::HookKind;
+use crate::labels::Module;
 use crate::procfs::Procfs;
 use crate::report::Report;
-use crate::step::{Action, Command, Rights, Source, Step};
-use crate::{devices, exec, filter, hooks, identity, labels, masks, mounts, terminal, users};
+use crate::step::{Action, Command, Identity, MountPlan, Rights, Source, Step, TerminalPlan};
+use crate::{devices, exec, filter, hooks, identity, joining, labels, masks, mounts, terminal, users};
 
 /// The first descriptor number beyond the standard streams.
 pub(crate) const FIRST: RawFd = 3;
@@ -147,70 +151,33 @@ impl<'a> Child<'a> {
         sys::process::close_range(number.unsigned_abs() + 1, u32::MAX, sys::process::Range::Close)
     }
 
+    /// An arm for each kind of step: what takes more than a call has a function of its own.
     fn act(&mut self, action: Action) -> Result<()> {
         match action {
             Action::DieWithParent => die_with_parent(self.parent),
-            Action::Untie => rustix::process::set_parent_process_death_signal(None)
-                .call("prctl", || "PR_SET_PDEATHSIG, 0".into()),
-            Action::Reach(point) => {
-                self.state = self.channel.reach(point)?;
-                Ok(())
-            }
+            Action::Untie => untie(),
+            Action::Reach(point) => self.reach(point),
             Action::AwaitStart => self.await_start(),
-            Action::Hooks(kind, hooks) => {
-                hooks::run(kind, &hooks, &self.state, hooks::Inherited::Process(&self.command.env))
-            }
+            Action::Hooks(kind, hooks) => self.hooks(kind, &hooks),
             // Answered where reports of commands are made.
             Action::FindCommand => Ok(()),
             Action::Session(keyring) => session(keyring),
-            Action::Unshare(flags) => nix::sched::unshare(flags)
-                .map_err(std::io::Error::from)
-                .call("unshare", || format!("{flags:?}")),
+            Action::Unshare(flags) => unshare(flags),
             Action::EnterTime => enter_time(),
-            Action::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind))
-                .call("setns", || format!("{kind:?}")),
-            Action::JoinProcess(process, kinds) => {
-                rustix::thread::move_into_thread_name_spaces(process.as_fd(), kinds)
-                    .call("setns", || format!("{kinds:?}"))
-            }
-            Action::RootOfUsers => {
-                identity::become_root()?;
-                // Changing credentials has set that anew, for processes of this namespace to see.
-                hide()
-            }
-            Action::Inside => {
-                self.root = Some(Root::open_ambient("/")?);
-                Ok(())
-            }
-            Action::Affinity(set) => rustix::thread::sched_setaffinity(None, &set)
-                .call("sched_setaffinity", || format!("{} processors", set.count())),
+            Action::Join(file, kind) => joining::namespace(file.as_fd(), kind),
+            Action::JoinProcess(process, kinds) => joining::namespaces_of(process.as_fd(), kinds),
+            Action::RootOfUsers => become_root_of_users(),
+            Action::Inside => keep(Root::open_ambient("/"), &mut self.root),
+            Action::Affinity(set) => joining::processors(&set),
             Action::Home(uid) => self.add_home(uid),
             Action::Propagation(flags) => propagation(flags),
-            Action::Root(plan) => {
-                self.root = Some(mounts::root(plan)?);
-                Ok(())
-            }
-            Action::Mount(plan) => {
-                let is_procfs = matches!(&plan.what, Source::New { kind, .. } if kind == "proc");
-                let is_writable = !plan.options.is_read_only();
-                let mounted = mounts::mount(self.root()?, plan)?;
-                if is_procfs && is_writable {
-                    self.procfs = Some(Procfs::of_mount(mounted));
-                }
-                Ok(())
-            }
+            Action::Root(plan) => keep(mounts::root(plan), &mut self.root),
+            Action::Mount(plan) => self.mount(plan),
             Action::Devices(nodes) => nodes.iter().try_for_each(|node| devices::make(self.root()?, node)),
             Action::SealDevices(nodes) => devices::seal(self.root()?, &nodes),
             Action::DeviceLinks => devices::links(self.root()?),
-            Action::Null => {
-                self.null = Some(devices::null(self.root()?)?);
-                Ok(())
-            }
-            Action::Terminal(wanted) => {
-                let slave = terminal::allocate(self.root()?, self.terminal_socket, &wanted)?;
-                self.slave = Some(slave);
-                Ok(())
-            }
+            Action::Null => keep(devices::null(self.root()?), &mut self.null),
+            Action::Terminal(wanted) => self.allocate_terminal(&wanted),
             Action::Streams => self.connect(),
             Action::Procfs => self.hold_procfs(),
             Action::Mask(paths) => masks::mask(self.root()?, self.null.as_ref().ok_or_else(no_root)?, &paths),
@@ -218,54 +185,79 @@ impl<'a> Child<'a> {
             Action::RootPropagation(kind) => masks::root_propagation(self.root()?, kind),
             Action::ReadOnlyRoot => masks::read_only_root(self.root()?),
             Action::Loopback => sys::loopback_up(),
-            Action::Hostname(name) => {
-                rustix::system::sethostname(name.as_bytes()).call("sethostname", || format!("{name:?}"))
-            }
-            Action::Domainname(name) => {
-                rustix::system::setdomainname(name.as_bytes()).call("setdomainname", || format!("{name:?}"))
-            }
+            Action::Hostname(name) => host_name(&name),
+            Action::Domainname(name) => domain_name(&name),
             Action::OomScoreAdj(score) => self.procfs()?.write("self/oom_score_adj", &score.to_string()),
             Action::Pivot => pivot(self.root()?),
             Action::MoveRoot => move_root(self.root()?),
-            Action::Sysctls(list) => {
-                list.iter().try_for_each(|(path, value)| self.procfs()?.write(path, value))
-            }
+            Action::Sysctls(list) => self.sysctls(&list),
             Action::NetDevices(list) => {
-                list.iter().try_for_each(|(name, addresses)| sys::link::set_up(name, addresses))
+                list.iter().try_for_each(|(name, held)| sys::link::set_up(name, held))
             }
             Action::Schedule(how) => sys::tuning::schedule(how),
             Action::IoPriority(class, level) => sys::tuning::io_priority(class, level),
             Action::MemoryPolicy(mode, nodes) => sys::tuning::memory_policy(mode, &nodes),
             Action::Personality(domain) => sys::tuning::personality(domain),
-            Action::Label(module, label) => {
-                self.hold_procfs()?;
-                labels::at_exec(self.procfs()?, module, &label)
-            }
+            Action::Label(module, label) => self.label(module, &label),
             Action::Cwd(path, make) => self.enter(path, make),
             Action::Rlimits(limits) => identity::rlimits(&limits),
             Action::Bounding(keep) => identity::bounding(keep),
-            Action::Identity(identity) => {
-                identity::become_user(&identity)?;
-                // Where root could not go the user may.
-                if let Some(path) = self.cwd.take() {
-                    enter(self.root()?, &path)?;
-                }
-                // The kernel has set that anew, to what the host says of set-user-id programs (fs.suid_dumpable).
-                hide()
-            }
+            Action::Identity(identity) => self.become_user(&identity),
             Action::Capabilities(rights) => identity::capabilities(&rights),
-            Action::Filter(program) => {
-                filter::raise_privilege()?;
-                filter::load(&program, &self.channel)
-            }
-            Action::FilterAtExec(program, rights) => {
-                self.filter = Some((program, rights));
-                Ok(())
-            }
-            Action::NoNewPrivileges => {
-                rustix::thread::set_no_new_privs(true).call("prctl", || "PR_SET_NO_NEW_PRIVS".into())
-            }
+            Action::Filter(program) => self.load_with_privilege(&program),
+            Action::FilterAtExec(program, rights) => keep(Ok((program, rights)), &mut self.filter),
+            Action::NoNewPrivileges => no_new_privileges(),
         }
+    }
+
+    /// Waits at a point, and keeps the state that comes with the word to go on.
+    fn reach(&mut self, point: Point) -> Result<()> {
+        self.state = self.channel.reach(point)?;
+        Ok(())
+    }
+
+    fn hooks(&self, kind: HookKind, hooks: &[Hook]) -> Result<()> {
+        hooks::run(kind, hooks, &self.state, hooks::Inherited::Process(&self.command.env))
+    }
+
+    /// Mounts, and takes a procfs that is the container's own and writable as the one that is written through.
+    fn mount(&mut self, plan: MountPlan) -> Result<()> {
+        let is_procfs = matches!(&plan.what, Source::New { kind, .. } if kind == "proc");
+        let is_writable = !plan.options.is_read_only();
+        let mounted = mounts::mount(self.root()?, plan)?;
+        if is_procfs && is_writable {
+            self.procfs = Some(Procfs::of_mount(mounted));
+        }
+        Ok(())
+    }
+
+    fn allocate_terminal(&mut self, wanted: &TerminalPlan) -> Result<()> {
+        keep(terminal::allocate(self.root()?, self.terminal_socket, wanted), &mut self.slave)
+    }
+
+    fn sysctls(&self, list: &[(String, String)]) -> Result<()> {
+        list.iter().try_for_each(|(path, value)| self.procfs()?.write(path, value))
+    }
+
+    fn label(&mut self, module: Module, label: &str) -> Result<()> {
+        self.hold_procfs()?;
+        labels::at_exec(self.procfs()?, module, label)
+    }
+
+    fn become_user(&mut self, identity: &Identity) -> Result<()> {
+        identity::become_user(identity)?;
+        // Where root could not go the user may.
+        if let Some(path) = self.cwd.take() {
+            enter(self.root()?, &path)?;
+        }
+        // The kernel has set that anew, to what the host says of set-user-id programs (fs.suid_dumpable).
+        hide()
+    }
+
+    /// Loads a filter while the right to do so is still held.
+    fn load_with_privilege(&self, program: &seccomp::Program) -> Result<()> {
+        filter::raise_privilege()?;
+        filter::load(program, &self.channel)
     }
 
     /// Waits until a runtime says that the command is to run, and speaks to that one from here on.
@@ -357,13 +349,34 @@ fn no_root() -> Error {
     Error::new("setup", "a step came before the one it needs", Errno::INVAL)
 }
 
+/// Puts what a step has made where later steps find it.
+fn keep<T>(made: Result<T>, place: &mut Option<T>) -> Result<()> {
+    *place = Some(made?);
+    Ok(())
+}
+
+fn unshare(flags: CloneFlags) -> Result<()> {
+    nix::sched::unshare(flags).map_err(std::io::Error::from).call("unshare", || format!("{flags:?}"))
+}
+
+fn host_name(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).call("sethostname", || format!("{name:?}"))
+}
+
+fn domain_name(name: &str) -> Result<()> {
+    rustix::system::setdomainname(name.as_bytes()).call("setdomainname", || format!("{name:?}"))
+}
+
+fn no_new_privileges() -> Result<()> {
+    rustix::thread::set_no_new_privs(true).call("prctl", || "PR_SET_NO_NEW_PRIVS".into())
+}
+
 /// Joins the time namespace of this process's children, whose clocks are set by now.
 fn enter_time() -> Result<()> {
     let path = c"/proc/self/ns/time_for_children";
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace = rustix::fs::open(path, flags, Mode::empty()).call("open", || format!("{path:?}"))?;
-    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time))
-        .call("setns", || "Time".into())
+    joining::namespace(namespace.as_fd(), LinkNameSpaceType::Time)
 }
 
 fn session(keyring: bool) -> Result<()> {
@@ -372,6 +385,12 @@ fn session(keyring: bool) -> Result<()> {
         // The caller's keys are not the container's.
         sys::process::new_session_keyring()?;
     }
+    hide()
+}
+
+fn become_root_of_users() -> Result<()> {
+    identity::become_root()?;
+    // Changing credentials has set that anew, for processes of this namespace to see.
     hide()
 }
 
@@ -390,6 +409,11 @@ fn die_with_parent(parent: BorrowedFd<'_>) -> Result<()> {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let dead = poll(&mut watched, Some(&now)).call("poll", || "parent".into())?;
     if dead == 0 { Ok(()) } else { Err(Error::new("poll", "the parent has died", Errno::SRCH)) }
+}
+
+/// Takes the request back: from here on the parent's death is nothing to this process.
+fn untie() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(None).call("prctl", || "PR_SET_PDEATHSIG, 0".into())
 }
 
 fn propagation(flags: MountPropagationFlags) -> Result<()> {

@@ -40,6 +40,7 @@ mod filter;
 mod hooks;
 mod identity;
 mod idmap;
+mod joining;
 mod labels;
 mod letter;
 pub mod lifecycle;

@@ -13,6 +13,7 @@ use crate::child::{self, Child, FIRST};
 use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::idmap::CLONE_NEWUSER;
+use crate::joining;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::request::Stdio;
@@ -218,14 +219,9 @@ fn through(
 /// Joins them all: those that this process has the right to first, the user namespace, and with its rights the others.
 fn enter(entries: &[Entry]) -> sys::Result<()> {
     let join = |entry: &Entry| match entry {
-        Entry::Join(file, kind) => rustix::thread::move_into_link_name_space(file.as_fd(), Some(*kind))
-            .call("setns", || format!("{kind:?}")),
-        Entry::Affinity(set) => rustix::thread::sched_setaffinity(None, set)
-            .call("sched_setaffinity", || format!("{} processors", set.count())),
-        Entry::JoinProcess(process, kinds) => {
-            rustix::thread::move_into_thread_name_spaces(process.as_fd(), *kinds)
-                .call("setns", || format!("{kinds:?}"))
-        }
+        Entry::Join(file, kind) => joining::namespace(file.as_fd(), *kind),
+        Entry::Affinity(set) => joining::processors(set),
+        Entry::JoinProcess(process, kinds) => joining::namespaces_of(process.as_fd(), *kinds),
     };
     let is_users = |entry: &&Entry| matches!(entry, Entry::Join(_, LinkNameSpaceType::User));
     let Some(users) = entries.iter().find(is_users) else { return entries.iter().try_for_each(join) };

@@ -74,12 +74,7 @@ impl Further {
         steps.push(Step::new("connect the standard streams", Action::Streams));
         steps.push(Step::new("find the home directory", Action::Home(identity.uid)));
         let limits = parts::rlimits(process)?;
-        if !limits.is_empty() {
-            if kinds.contains(ThreadNameSpaceType::USER) {
-                steps.push(Step::new("wait for resource limits", Action::Reach(Point::Ready)));
-            }
-            steps.push(Step::new(RLIMITS, Action::Rlimits(limits.clone())));
-        }
+        limit(&limits, kinds, &mut steps);
         let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
         steps.push(Step::new("limit capabilities", Action::Bounding(parts::capability_set(bounding)?)));
         steps.push(Step::new("become the user", Action::Identity(identity)));
@@ -93,6 +88,17 @@ impl Further {
             limits,
         })
     }
+}
+
+/// Limits resources; a root of a user namespace waits for the runtime to have raised what it may not.
+fn limit(limits: &[(Resource, Rlimit)], kinds: ThreadNameSpaceType, steps: &mut Vec<Step>) {
+    if limits.is_empty() {
+        return;
+    }
+    if kinds.contains(ThreadNameSpaceType::USER) {
+        steps.push(Step::new("wait for resource limits", Action::Reach(Point::Ready)));
+    }
+    steps.push(Step::new(RLIMITS, Action::Rlimits(limits.to_vec())));
 }
 
 fn again(process: &OwnedFd) -> Result<OwnedFd> {

@@ -14,6 +14,7 @@ use std::fs::File;
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Process};
 use rustix::process::Uid;
+use seccomp::Program;
 
 use crate::channel::Point;
 use crate::duties::Duties;
@@ -84,11 +85,7 @@ impl Plan {
         };
         files.steps(root, &stdio, &mut steps)?;
         if later {
-            // What shows the process's groups is the first to depend on the runtime's part: both work at the same time until then.
-            let shows_groups =
-                |step: &Step| matches!(&step.action, Action::Mount(plan) if plan.what.shows_groups());
-            let at = steps.iter().position(shows_groups).unwrap_or(steps.len());
-            steps.insert(at, Step::new("wait for the runtime", Action::Reach(Point::Born)));
+            wait_before_groups_are_shown(&mut steps);
         }
         hooks_before_the_pivot(spec.hooks().as_ref(), &mut steps);
         confine(&spec, &linux, &namespaces, manner, &mut steps)?;
@@ -102,14 +99,8 @@ impl Plan {
         tune(process, &linux, &mut warnings, &mut steps)?;
         become_user(process, namespaces.has_users(), &mut steps)?;
         let mut filter = filter::program(&linux)?;
-        if stops.start
-            && let Some(program) = filter.take_if(|program| program.wants_listener())
-        {
-            // Its supervisor hears of it at create, as with runc.
-            if process.no_new_privileges() == Some(true) {
-                steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
-            }
-            steps.push(process::filter_step(Action::Filter(program)));
+        if stops.start {
+            filter_with_supervisor(process, &mut filter, &mut steps);
         }
         stop(tie, stops, &mut steps);
         if tie == Tie::DiesWithParent {
@@ -203,6 +194,23 @@ fn begin(namespaces: &mut Namespaces, waits: bool, has_duties: bool, steps: &mut
         steps.push(Step::new("make a cgroup namespace", Action::Unshare(flag)));
     }
     waits && !now
+}
+
+/// What shows the process's groups is the first to depend on the runtime's part: both work at the same time until then.
+fn wait_before_groups_are_shown(steps: &mut Vec<Step>) {
+    let shows_groups = |step: &Step| matches!(&step.action, Action::Mount(plan) if plan.what.shows_groups());
+    let at = steps.iter().position(shows_groups).unwrap_or(steps.len());
+    steps.insert(at, Step::new("wait for the runtime", Action::Reach(Point::Born)));
+}
+
+/// A filter whose supervisor is to be asked is loaded before the wait for `start`: the supervisor hears of it at `create`, as
+/// with runc.
+fn filter_with_supervisor(process: &Process, filter: &mut Option<Program>, steps: &mut Vec<Step>) {
+    let Some(program) = filter.take_if(|program| program.wants_listener()) else { return };
+    if process.no_new_privileges() == Some(true) {
+        steps.push(Step::new("forbid new privileges", Action::NoNewPrivileges));
+    }
+    steps.push(process::filter_step(Action::Filter(program)));
 }
 
 /// The runtime's own hooks and the container's, both while the host is in reach.
