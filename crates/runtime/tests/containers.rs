@@ -426,18 +426,23 @@ fn the_process_is_its_user_with_the_groups_that_were_listed_and_no_others() {
 }
 
 #[test]
-fn oom_score_adj_is_written_whatever_covers_proc() {
+fn oom_score_adj_is_written_whatever_is_in_the_place_of_proc() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.config["process"]["oomScoreAdj"] = json!(321);
-    bundle.mounts().push(json!({"destination": "/proc", "type": "tmpfs", "source": "tmpfs", "options": []}));
+    // Nothing but a procfs can be mounted there: it is the image that has files of its own in its place.
+    bundle.mounts().retain(|mount| mount["destination"] != "/proc");
     bundle.config["linux"]["maskedPaths"] = json!([]);
     bundle.config["linux"]["readonlyPaths"] = json!([]);
+    let own = bundle.root().join("proc/self/oom_score_adj");
+    fs::create_dir_all(own.parent().expect("a parent")).expect("mkdir");
+    fs::write(&own, "the image's").expect("write");
     let mut parent = bundle.command(&["sleep", "100"]).spawn().expect("spawn");
     let pid = container_of(&parent);
     let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("read");
     kill(pid, "-9");
     parent.wait().expect("wait");
     assert_eq!(score.trim(), "321");
+    assert_eq!(fs::read_to_string(own).expect("read"), "the image's");
 }
 
 #[test]
