@@ -11,6 +11,7 @@ use sys::Call;
 use crate::directory::{Directory, read_all};
 use crate::error::About;
 use crate::group::{Group, Place, Version};
+use crate::tree::{Visit, walk};
 use crate::{Error, Result};
 
 /// How long a group may take to freeze: a process in an uninterruptible call does so only when that returns.
@@ -55,6 +56,17 @@ impl Group {
         self.freezer()?.write(file, value).about("thawing a cgroup")
     }
 
+    /// Thaws the groups below this one, which the container may have frozen itself, so that what is killed in them ends.
+    ///
+    /// Version 1 alone: on version 2 a frozen process can be killed. What cannot be thawed is left, as its processes show.
+    pub fn thaw_below(&self) {
+        let place = self.place("freezer").filter(|_| self.version == Version::Legacy);
+        let top = place.and_then(|place| Directory::open(&place.mount, &place.path).ok());
+        if let Some(top) = top {
+            let _ = walk(top, &mut Thaw { top: true });
+        }
+    }
+
     /// True where the group itself was frozen (not merely one above it); false without a group or a freezer.
     ///
     /// # Errors
@@ -72,6 +84,20 @@ impl Group {
             None if self.is_none() => Err(Error::NoGroup { what: "freezing".into() }),
             None => Err(Error::NoGroup { what: "freezing, by the freezer controller,".into() }),
         }
+    }
+}
+
+/// Thaws every directory but the first.
+struct Thaw {
+    top: bool,
+}
+
+impl Visit for Thaw {
+    fn enter(&mut self, directory: &Directory) -> Result<()> {
+        if !std::mem::take(&mut self.top) {
+            let _ = directory.write(STATE, "THAWED");
+        }
+        Ok(())
     }
 }
 

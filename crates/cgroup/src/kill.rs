@@ -40,6 +40,10 @@ impl Group {
         let was_frozen = self.is_frozen()?;
         let frozen = was_frozen || self.freeze().is_ok();
         let sent = if frozen { self.signal_once(signal).map(drop) } else { self.signal_all(signal) };
+        if signal == KILL {
+            // While the group stands still nobody freezes them again.
+            self.thaw_below();
+        }
         // A frozen process of version 1 gets its signal when it is thawed, SIGKILL included.
         if frozen && (!was_frozen || signal == KILL) {
             match self.thaw() {

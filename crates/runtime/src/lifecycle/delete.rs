@@ -13,6 +13,8 @@ use crate::lifecycle::record::{Record, Status};
 const SIGKILL: i32 = 9;
 /// How long a killed init may take to be gone: its memory may be swapped out.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// When a killed init is usually gone.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Removes a stopped container; with `force` one in any state, after killing it.
 ///
@@ -60,7 +62,13 @@ fn end(record: &Record) -> Result<()> {
         if record.group.is_frozen()? {
             record.group.kill(SIGKILL)?;
         }
-        await_end(&pidfd)?;
+        // It may have frozen itself in a group below its own; what is left is killed with all groups thawed.
+        if !ends_within(&pidfd, SOON)? && !record.group.is_none() {
+            record.group.kill(SIGKILL)?;
+        }
+        if !ends_within(&pidfd, PATIENCE)? {
+            return Err(Error::Lost(format!("it was killed and lives on after {PATIENCE:?}")));
+        }
     }
     // Init's pid namespace has ended with it. Processes of one that is not its own live on, and are few.
     if !record.group.is_none() && !record.group.processes(true)?.is_empty() {
@@ -69,15 +77,14 @@ fn end(record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn await_end(pidfd: &OwnedFd) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn ends_within(pidfd: &OwnedFd, patience: Duration) -> Result<bool> {
+    let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Err(Error::Lost(format!("it was killed and lives on after {PATIENCE:?}"))),
             Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(()),
+            Ok(count) => return Ok(count > 0),
             Err(errno) => return Err(sys::Error::new("poll", "init", errno).into()),
         }
     }

@@ -31,8 +31,11 @@ pub fn kill(directory: &Directory, number: i32, aim: Aim) -> Result<()> {
         answer => Ok(answer?),
     }?;
     // A frozen process dies once it is thawed (version 1; version 2 kills it at once).
-    if status == Status::Paused && number == SIGKILL {
-        record.group.thaw()?;
+    if number == SIGKILL {
+        record.group.thaw_below();
+        if status == Status::Paused {
+            record.group.thaw()?;
+        }
     }
     Ok(())
 }
