@@ -106,7 +106,7 @@ pub enum Error {
     /// The state root is another user's.
     #[error("{path:?} belongs to user {owner}")]
     Foreign {
-        /// The state root.
+        /// The state root, or a directory in it.
         path: PathBuf,
         /// Its owner's id.
         owner: u32,

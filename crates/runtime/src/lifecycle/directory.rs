@@ -92,7 +92,7 @@ impl Runtimes {
     /// The directory of a container, locked: no other command works on it meanwhile.
     ///
     /// # Errors
-    /// [`Error::NoContainer`].
+    /// [`Error::NoContainer`]; [`Error::Foreign`] for one of another user's.
     pub fn find(&self, id: &Id) -> Result<Directory> {
         let mut directory = self.look(id)?;
         directory.lock()?;
@@ -102,13 +102,18 @@ impl Runtimes {
     /// The directory of a container, not locked.
     ///
     /// # Errors
-    /// [`Error::NoContainer`].
+    /// [`Error::NoContainer`]; [`Error::Foreign`] for one of another user's.
     pub fn look(&self, id: &Id) -> Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = match self.root.open(id.as_str(), flags, Mode::empty()) {
             Err(error) if error.is_not_found() => return Err(Error::NoContainer { id: id.to_string() }),
             answer => answer?,
         };
+        // In a state root where others may make directories, theirs are not ours to believe.
+        let owner = rustix::fs::fstat(&fd).call("fstat", || id.to_string())?.st_uid;
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(Error::Foreign { path: self.path.join(id.as_str()), owner });
+        }
         let parent = self.root.try_clone()?;
         Ok(Directory { root: Root::from_fd(fd), parent, id: id.clone() })
     }
