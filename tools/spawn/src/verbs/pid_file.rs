@@ -48,10 +48,34 @@ fn linked(mut file: File, path: &Path, pid: u32) -> io::Result<()> {
 
 fn renamed(path: &Path, pid: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}"));
-    let done = std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, path));
+    // A name of this process's own; what stands there all the same, a link of somebody else's say, is not written to.
+    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let mut file =
+        File::from(open(&new, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, MODE)?);
+    let done = write!(file, "{pid}").and_then(|()| std::fs::rename(&new, path));
     if done.is_err() {
         let _ = std::fs::remove_file(&new);
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_somebody_has_put_beside_the_file_is_not_written_through() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, victim) = (dir.path().join("pid"), dir.path().join("victim"));
+        std::fs::write(&victim, "kept").expect("write");
+        let own = format!(".pid.{}", std::process::id());
+        for name in [".pid", "pid", &own] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).expect("symlink");
+        }
+        assert!(renamed(&path, 7).is_err());
+        std::fs::remove_file(dir.path().join(own)).expect("rm");
+        renamed(&path, 7).expect("a pid file");
+        assert_eq!(std::fs::read_to_string(&path).expect("the pid"), "7");
+        assert_eq!(std::fs::read_to_string(victim).expect("the victim"), "kept");
+    }
 }
