@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::SocketFlags;
-use rustix::process::{DumpableBehavior, Signal, Uid};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, Uid};
 use rustix::thread::LinkNameSpaceType;
 use sys::mount::{Change, Extent};
 use sys::{Call, Error, Result, Root};
@@ -22,7 +22,7 @@ use crate::hooks::HookKind;
 use crate::labels::Module;
 use crate::procfs::Procfs;
 use crate::report::Report;
-use crate::step::{Action, Command, Identity, MountPlan, Rights, Source, Step, TerminalPlan};
+use crate::step::{Action, Command, Identity, MountPlan, RLIMITS, Rights, Source, Step, TerminalPlan};
 use crate::{devices, exec, filter, hooks, identity, joining, labels, masks, mounts, terminal, users};
 
 /// The first descriptor number beyond the standard streams.
@@ -58,6 +58,8 @@ pub(crate) struct Child<'a> {
     state: Vec<u8>,
     /// The filter of the command's system calls, where it is loaded last, and the capabilities that are given up after it.
     filter: Option<(seccomp::Program, Option<Rights>)>,
+    /// Limits that are set once no descriptor but those of the command is open.
+    limits: Option<Vec<(Resource, Rlimit)>>,
 }
 
 impl<'a> Child<'a> {
@@ -82,6 +84,7 @@ impl<'a> Child<'a> {
             parent,
             state: Vec::new(),
             filter: None,
+            limits: None,
         }
     }
 
@@ -121,6 +124,9 @@ impl<'a> Child<'a> {
         rustix::process::umask(Mode::from_raw_mode(umask));
         if let Err(error) = self.last_descriptors() {
             return Report::step("close descriptors", &error);
+        }
+        if let Err(error) = identity::rlimits(self.limits.as_deref().unwrap_or_default()) {
+            return Report::step(RLIMITS, &error);
         }
         sys::process::default_signals();
         let prepared = match exec::prepare(&self.command) {
@@ -201,6 +207,7 @@ impl<'a> Child<'a> {
             Action::Label(module, label) => self.label(module, &label),
             Action::Cwd(path, make) => self.enter(path, make),
             Action::Rlimits(limits) => identity::rlimits(&limits),
+            Action::LastRlimits(limits) => keep(Ok(limits), &mut self.limits),
             Action::Bounding(keep) => identity::bounding(keep),
             Action::Identity(identity) => self.become_user(&identity),
             Action::Capabilities(rights) => identity::capabilities(&rights),

@@ -150,6 +150,8 @@ pub(crate) enum Action {
     Cwd(PathBuf, bool),
     /// Limits resources.
     Rlimits(Vec<(Resource, Rlimit)>),
+    /// Sets resource limits once no descriptor but those of the command is open.
+    LastRlimits(Vec<(Resource, Rlimit)>),
     /// Drops all capabilities but these from the bounding set.
     Bounding(CapabilitySet),
     /// Becomes the user.

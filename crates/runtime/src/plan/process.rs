@@ -35,8 +35,34 @@ pub(super) fn become_user(process: &Process, new_users: bool, steps: &mut Vec<St
     Ok(())
 }
 
-/// The resource limits, each once.
+/// So many descriptors leave the setup enough; a limit below waits until nothing is left to be opened.
+const ENOUGH: u64 = 64;
+
+/// The resource limits, each once; a few descriptors only are [`scarce`].
 pub(super) fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
+    let mut limits = all_rlimits(process)?;
+    limits.retain_mut(|(resource, limit)| {
+        // The hard limit may be one that takes a right to set, which is gone at the end.
+        !is_scarce(*resource, limit) || {
+            limit.current = Some(ENOUGH);
+            limit.maximum.is_none_or(|hard| hard >= ENOUGH)
+        }
+    });
+    Ok(limits)
+}
+
+/// The limit of descriptors where the rest of the setup would not have enough of them.
+fn scarce(process: &Process) -> Result<Option<Step>> {
+    let mut limits = all_rlimits(process)?;
+    limits.retain(|(resource, limit)| is_scarce(*resource, limit));
+    Ok(if limits.is_empty() { None } else { Some(Step::new(RLIMITS, Action::LastRlimits(limits))) })
+}
+
+fn is_scarce(resource: Resource, limit: &Rlimit) -> bool {
+    resource == Resource::Nofile && limit.current.is_some_and(|soft| soft < ENOUGH)
+}
+
+fn all_rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit)>> {
     let list = process.rlimits().as_deref().unwrap_or_default();
     for (at, one) in list.iter().enumerate() {
         if list[..at].iter().any(|other| other.typ() == one.typ()) {
@@ -53,6 +79,7 @@ pub(super) fn give_up_rights(
     at_exec: bool,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
+    steps.extend(scarce(process)?);
     let rights = rights(process)?;
     let set_capabilities = Step::new("set capabilities", Action::Capabilities(rights.clone()));
     if process.no_new_privileges() == Some(true) {

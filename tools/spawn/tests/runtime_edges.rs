@@ -1,0 +1,70 @@
+//! What engines' users meet at the edges: few descriptors, many annotations, a pause before the start, a wrong command line.
+
+mod bundle;
+
+use std::fs;
+
+use bundle::{Bundle, said, text};
+use serde_json::{Value, json};
+
+#[test]
+fn a_container_paused_before_its_start_is_paused_and_not_started() {
+    let Some(bundle) = Bundle::new("exec sleep 1000") else { return };
+    bundle.create();
+    bundle.does("pause", &[]);
+    assert_eq!(bundle.state()["status"], "paused");
+    let output = bundle.verb(&["start", &bundle.id]);
+    assert!(text(&output.stderr).contains("that is paused"), "{}", said(&output));
+    bundle.does("resume", &[]);
+    assert_eq!(bundle.state()["status"], "created");
+    bundle.does("start", &[]);
+    assert_eq!(bundle.state()["status"], "running");
+}
+
+#[test]
+fn engines_find_a_wrong_command_line_in_the_log_and_the_version_behind_their_options() {
+    let Some(bundle) = Bundle::new("true") else { return };
+    let log = bundle.at("log.json").display().to_string();
+    for wrong in ["a/b", "--nonsense"] {
+        let words = ["--log", &log, "--log-format=json", "create", wrong];
+        assert_eq!(bundle.verb(&words).status.code(), Some(1));
+        let line = fs::read_to_string(&log).expect("a log");
+        let line = serde_json::from_str::<Value>(line.lines().last().unwrap_or_default()).expect("JSON");
+        assert!(
+            line["level"] == "error" && line["msg"].as_str().is_some_and(|msg| msg.contains(wrong)),
+            "{line}"
+        );
+    }
+    let output = bundle.verb(&["--log", &log, "--log-format", "json", "--version"]);
+    assert!(output.status.success() && text(&output.stdout).contains("\nspec: 1."), "{}", said(&output));
+}
+
+#[test]
+fn hooks_hear_of_all_annotations_however_many_there_are() {
+    let Some(mut bundle) = Bundle::new("wc -c </state") else { return };
+    let pod = "x".repeat(300_000);
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat >/state"]}]);
+    bundle.set("/annotations", json!({"pod": pod})).set("/hooks/startContainer", hook);
+    let told: usize = bundle.prints().trim().parse().expect("a number");
+    assert!(told > pod.len(), "{told}");
+}
+
+#[test]
+fn no_tasks_at_all_is_no_limit_in_configurations_before_1_3() {
+    let Some(mut bundle) = Bundle::new("(echo forked); true") else { return };
+    bundle.set("/ociVersion", json!("1.0.2")).set("/linux/resources", json!({"pids": {"limit": 0}}));
+    assert_eq!(bundle.prints(), "forked\n");
+}
+
+#[test]
+fn a_container_may_have_few_descriptors() {
+    let Some(mut bundle) = Bundle::new("ulimit -n; ulimit -Hn; exec sleep 1") else { return };
+    for (soft, hard) in [(8, 8), (8, 100)] {
+        bundle.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}]));
+        assert_eq!(bundle.prints(), format!("{soft}\n{hard}\n"));
+        bundle.start();
+        let output = bundle.verb(&["exec", &bundle.id, "/bin/sh", "-c", "ulimit -n; ulimit -Hn"]);
+        assert_eq!(text(&output.stdout), format!("{soft}\n{hard}\n"), "{}", said(&output));
+        bundle.delete();
+    }
+}
