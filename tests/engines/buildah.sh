@@ -25,7 +25,7 @@ echo 'from the context' >context/file
 cat >context/Containerfile <<'END'
 FROM bb
 ENV A=b
-WORKDIR /work
+WORKDIR /place
 COPY file file
 RUN echo $A; pwd; id; cat file; umask; hostname | wc -l; echo "$0"
 RUN ["cat", "/proc/self/cmdline"]
@@ -40,14 +40,14 @@ RUN id; touch /srv/made; touch /nobody 2>/dev/null || echo no right
 USER 0
 RUN echo "to stderr" >&2
 RUN test -t 0 || echo no terminal; cat
-RUN rm /work/file
+RUN rm /place/file
 END
 echo secret >key
 say bah build -q $alone --secret "id=key,src=$here/key" -t built context >&2
 say bah build $alone --no-cache --secret "id=key,src=$here/key" -t built context 2>&1 | tr '\0' ' ' |
     sed -E '/^(Getting|Copying|Writing|Storing|Successfully|COMMIT|-->)/d; s/[0-9a-f]{64}/ID/; s/^[0-9a-f]{12}$/ID/'
 say bah from --name made built
-say bah run $alone made -- sh -c 'stat -c "%n %u %g %a %s" /srv /srv/*; ls /work /cache /one /t 2>&1'
+say bah run $alone made -- sh -c 'stat -c "%n %u %g %a %s" /srv /srv/*; ls /place /cache /one /t 2>&1'
 
 echo '== failures'
 fails() {
