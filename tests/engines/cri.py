@@ -164,7 +164,9 @@ def wait(container):
 
 def end(container, title):
     status = wait(container)
-    print(f"{title}: exit {status.get(7, 0)} {status.get(10, b'').decode()}")
+    code, reason = status.get(7, 0), status.get(10, b"").decode()
+    # containerd hears of the memory that ran out beside the end, and calls it an error where the end was first
+    print(f"{title}: exit {code} {'killed' if code == 137 else reason}")
     with open(f"logs/{title}.log") as log:
         for line in log:
             print("   ", line.rstrip("\n").split(" ", 1)[1])  # without the time

@@ -45,7 +45,7 @@ fn containerd_does_with_oci_spawn_what_it_does_with_runc() {
 fn a_runtime_class_of_oci_spawn_does_what_one_of_runc_does() {
     needs!(Root, Overlay, Program("busybox"), Program("containerd"), Program("ctr"), Program("runc"));
     needs!(Program("containerd-shim-runc-v2"), Python("grpc"));
-    compare("cri.py", &["inside: exit 0", "killed: exit 137 OOMKilled", "life: exit 7", "33554432 25000"]);
+    compare("cri.py", &["inside: exit 0", "killed: exit 137 killed", "life: exit 7", "33554432 25000"]);
 }
 
 #[test]
