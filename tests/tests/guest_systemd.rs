@@ -1,7 +1,5 @@
 //! systemd as the maker of control groups: this host's systemd boots as the init of a guest with cgroup v2 alone.
 
-use std::process::Command;
-
 use testkit::needs;
 
 /// Runs in the guest as a service; what it prints is what the test compares.
@@ -70,21 +68,12 @@ const PRINTED: &[&str] = &[
 
 #[test]
 fn systemd_makes_keeps_and_removes_the_groups() {
-    needs!(Root, Program("qemu-system-x86_64"), Program("mke2fs"), Program("busybox"), Program("systemctl"));
-    needs!(Package("linux-image-cloud-amd64"));
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let script = dir.path().join("work.sh");
-    std::fs::write(&script, WORK).expect("a file");
-    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/guest");
-    let bin = testkit::world::tools();
-    let run = Command::new(guest).arg("--systemd").arg(&script).env("OCIPIPE_BIN", bin).output();
-    let run = run.expect("scripts/guest");
-    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    let mut printed: Vec<&str> =
-        out.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).collect();
+    needs!(Program("systemctl"));
+    let Some(mut printed) = testkit::guest::printed(&["--systemd"], WORK) else { return };
+    assert_eq!(printed.len(), PRINTED.len(), "{printed:?}");
     // systemctl show has an order of its own.
     let mut wanted = PRINTED.to_vec();
     printed[6..10].sort_unstable();
     wanted[6..10].sort_unstable();
-    assert_eq!(printed, wanted, "{out}\n{err}");
+    assert_eq!(printed, wanted);
 }

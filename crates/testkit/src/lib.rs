@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod calls;
 pub mod canary;
 pub mod fixtures;
+pub mod guest;
 pub mod http;
 pub mod image;
 pub mod leftovers;
