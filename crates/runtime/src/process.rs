@@ -41,7 +41,9 @@ pub fn start(request: Request) -> Result<Started> {
     refuse::without_a_runtime(&request.spec)?;
     let tie = request.tie;
     let me = pidfd_open(getpid(), PidfdFlags::empty()).call("pidfd_open", || "self".into())?;
-    let (plan, stdio) = Plan::new(request, Stops::default())?;
+    // Until the watcher is there nobody kills what has become another user: the command waits for it.
+    let stops = Stops { watched: tie == Tie::DiesWithParent, ..Stops::default() };
+    let (plan, stdio) = Plan::new(request, stops)?;
     let init = Newborn::make(plan, stdio, Place::default())?;
     let watcher = match (init.pidfd(), tie) {
         (Some(pidfd), Tie::DiesWithParent) => Some(Watcher::start(pidfd, me.as_fd())?),

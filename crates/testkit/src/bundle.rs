@@ -335,7 +335,7 @@ fn fill(root: &Path) {
         std::fs::create_dir_all(root.join(name)).expect("mkdir");
     }
     let busybox = probe::program("busybox").expect("looked for before");
-    std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy of busybox");
+    probe::copy_program(busybox, root.join("bin/busybox"));
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet)).expect("symlink");
     }

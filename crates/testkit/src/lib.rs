@@ -27,7 +27,7 @@ pub use bundle::Bundle;
 pub use calls::Calls;
 pub use canary::Canary;
 pub use image::{Image, Packing, Written};
-pub use probe::skip;
+pub use probe::{copy_program, skip};
 pub use registry::Registry;
 pub use tar::Member;
 pub use world::{Outcome, World};

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Something a test cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,18 @@ fn can_fetch(package: &str) -> bool {
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/bin:/bin";
     path.split(':').map(|dir| Path::new(dir).join(name)).find(|candidate| candidate.is_file())
+}
+
+/// Copies a program that is to be run from there, by cp(1).
+///
+/// A process forked by another thread while this one writes would hold the copy open for writing until it executes
+/// something, and whoever runs the copy meanwhile is told `ETXTBSY`.
+///
+/// # Panics
+/// Where it cannot be copied.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp").arg("--").arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(copied.expect("cp(1)").success(), "cp {:?} {:?}", from.as_ref(), to.as_ref());
 }
 
 /// A shared real image: below `$OCIPIPE_TEST_IMAGES`, else `../shared/images` beside the workspace.

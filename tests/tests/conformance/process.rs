@@ -54,7 +54,7 @@ cases! {
         };
         the_program_is_searched_in_the_path_given: "the first of `args` is used as execvp's file, searched in the PATH of `env`" => |mut bundle| {
             std::fs::create_dir(bundle.root().join("own")).expect("mkdir");
-            std::fs::copy("/bin/busybox", bundle.root().join("own/echo")).expect("copy");
+            testkit::copy_program("/bin/busybox", bundle.root().join("own/echo"));
             bundle.config["process"]["env"] = json!(["PATH=/nowhere:/own:/bin"]);
             bundle.args(&["echo", "found"]);
             assert_eq!(bundle.run().ok().text(), "found\n");

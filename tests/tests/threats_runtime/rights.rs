@@ -59,7 +59,7 @@ fn c08_a_file_with_inheritable_capabilities_gives_none() {
     testkit::needs!(Program("setcap"));
     let Some(mut bundle) = Bundle::new() else { return };
     let file = bundle.root().join("bin/capable");
-    std::fs::copy("/bin/busybox", &file).expect("copy");
+    testkit::copy_program("/bin/busybox", &file);
     std::os::unix::fs::symlink("capable", bundle.root().join("bin/x")).expect("symlink");
     let mut command = bundle.world().command("setcap");
     command.arg("cap_net_raw,cap_sys_admin+ei").arg(&file);

@@ -377,7 +377,7 @@ fn a_plain_user_runs_a_bundle_in_a_user_namespace_of_its_own() {
     sh(&format!("chown -hR {user}:{group} {}", bundle.path().display()));
     // The build's own directory may be nobody else's to go through.
     let program = bundle.at("oci-spawn");
-    fs::copy(&bundle.program, &program).expect("copy");
+    testkit::copy_program(&bundle.program, &program);
     bundle.program = program.clone();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &user.to_string(), "--regid", &group.to_string(), "--clear-groups", "--"]);

@@ -389,7 +389,7 @@ fn the_tools_own_file_cannot_be_written_through_its_process() {
     let container = world.plain("a");
     // A copy, as the file is busy while another test runs it.
     let copy = world.dir.path().join("copy");
-    fs::copy(env!("CARGO_BIN_EXE_oci-spawn"), &copy).expect("copy");
+    testkit::copy_program(env!("CARGO_BIN_EXE_oci-spawn"), &copy);
     let mut command = Command::new(&copy);
     command.env("OCIPIPE_STORE", world.store.path()).args(["--", "sleep", "100"]);
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the tool");

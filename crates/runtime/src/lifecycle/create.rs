@@ -146,7 +146,7 @@ impl Draft {
         self.directory.set_record(&self.record)?;
         let birthplace = self.record.group.birthplace()?;
         let listener = if waits { Some(self.directory.listen()?) } else { None };
-        let stops = Stops { born: true, ready: true, start: waits };
+        let stops = Stops { born: true, ready: true, start: waits, ..Stops::default() };
         let (mut plan, stdio) = Plan::new(self.request(creation), stops)?;
         let warnings = std::mem::take(&mut plan.warnings);
         let cgroup = birthplace.as_ref().map(AsFd::as_fd);

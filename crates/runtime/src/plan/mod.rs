@@ -54,6 +54,8 @@ pub(crate) struct Stops {
     pub(crate) born: bool,
     /// When all is done, for the runtime to record it.
     pub(crate) ready: bool,
+    /// There too, until somebody watches over the process.
+    pub(crate) watched: bool,
     /// For `start`.
     pub(crate) start: bool,
 }
@@ -237,7 +239,7 @@ fn stop(tie: Tie, stops: Stops, steps: &mut Vec<Step>) {
         // Before the runtime may end: from here on its death shows at the channel alone.
         steps.push(Step::new("let go of the parent", Action::Untie));
     }
-    if stops.ready {
+    if stops.ready || stops.watched {
         steps.push(Step::new("wait to be recorded", Action::Reach(Point::Ready)));
     }
     if stops.start {

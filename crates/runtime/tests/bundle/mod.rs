@@ -49,7 +49,7 @@ impl Bundle {
             fs::create_dir_all(root.join(name)).expect("mkdir");
         }
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("copy");
+        testkit::copy_program("/bin/busybox", root.join("bin/busybox"));
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).expect("symlink");
         }

@@ -307,7 +307,7 @@ fn rootfs(path: &Path) {
     for name in ["bin", "proc", "sys", "dev", "tmp", "etc", "root", "home"] {
         fs::create_dir_all(path.join(name)).expect("mkdir");
     }
-    fs::copy("/bin/busybox", path.join("bin/busybox")).expect("copy");
+    testkit::copy_program("/bin/busybox", path.join("bin/busybox"));
     let list = Command::new("/bin/busybox").arg("--list").output().expect("busybox");
     for applet in text(&list.stdout).lines().filter(|name| *name != "busybox") {
         symlink("busybox", path.join("bin").join(applet)).expect("symlink");

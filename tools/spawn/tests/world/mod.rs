@@ -47,7 +47,7 @@ impl World {
                 "/proc/self/fd/{}",
                 std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(root))
             ));
-            fs::copy("/bin/busybox", path.join("bin/busybox")).expect("copy");
+            testkit::copy_program("/bin/busybox", path.join("bin/busybox"));
             for applet in APPLETS {
                 symlink("busybox", path.join("bin").join(applet)).expect("symlink");
             }
