@@ -17,6 +17,7 @@ mod digest;
 mod exit;
 mod line;
 pub mod media;
+pub mod moment;
 mod object;
 mod read;
 mod write;

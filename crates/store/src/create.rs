@@ -47,6 +47,36 @@ pub struct CreateDoc {
     /// Whether the caller's proxies are the container's, too (`--no-http-proxy`); where it is not said, they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_proxy: Option<bool>,
+    /// Limits of the process's own resources by name, `SOFT:HARD` (`--ulimit`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, String>,
+    /// Devices of the host, or their CDI names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// What the process may do, and what is hidden from it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub security: Security,
+    /// Namespaces by kind (ipc, pid, uts, user, cgroup) where they are not the container's own: `host`, `none`, `container:ID`, ...
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, String>,
+    /// Kernel parameters of the container's namespaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// How it finds other hosts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub names: Names,
+    /// A small first process that reaps what its command leaves (`--init`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub init: bool,
+    /// In place of the image's STOPSIGNAL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// Seconds from the stop signal to SIGKILL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u32>,
+    /// Where the output of a run in the background is kept: how many bytes a file, and how many files.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub log: BTreeMap<String, String>,
     /// Choices of a version that knows more.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
@@ -71,15 +101,80 @@ pub struct Process {
     /// user[:group].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Further groups, by name or number (`--group-add`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// A device of the host in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Device {
+    /// Its path on the host, or its name as the Container Device Interface has it (`vendor/class=name`).
+    pub source: String,
+    /// Its path in the container; none for one of CDI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Some of `rwm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<String>,
+}
+
+/// What a container's process may do, and what is hidden from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Security {
+    /// All capabilities and devices, nothing masked, no filter (`--privileged`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// Capabilities beyond the default ones, with CAP_, or ALL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<String>,
+    /// Capabilities that are taken away, with CAP_, or ALL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cap_drop: Vec<String>,
+    /// No more rights by set-user-ID programs.
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_new_privileges: bool,
+    /// In place of the default filter of system calls: `unconfined`, or a profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<serde_json::Value>,
+    /// An AppArmor profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apparmor: Option<String>,
+    /// Paths that are not masked and not read-only, or `ALL`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmask: Vec<String>,
+}
+
+/// How a container finds other hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Names {
+    /// `HOST:ADDRESS` lines for /etc/hosts (`--add-host`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Name servers in place of the host's (`--dns`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+    /// Domains to search in (`--dns-search`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// resolv.conf(5) options (`--dns-option`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// The NIS domain name (`--domainname`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 /// Something mounted into a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Mount {
-    /// bind, tmpfs, ...
+    /// bind, volume, tmpfs or image.
     pub kind: String,
-    /// What, on the host.
+    /// A path of the host, a volume's name, an image's digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Where, in the container.
@@ -95,6 +190,10 @@ pub struct Mount {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl CreateDoc {

@@ -45,4 +45,4 @@ pub use layers::{Claim, Form, LayerDraft, LayerMeta, LayerTree};
 pub use leases::Lease;
 pub use open::Store;
 pub use remove::remove_tree;
-pub use state::{MountId, State};
+pub use state::{MountId, Process, State};

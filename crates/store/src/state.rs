@@ -3,6 +3,7 @@
 //! A process is named by pid, start time and boot: a pid alone is another process sooner or later.
 
 use descriptor::Status;
+use descriptor::moment::now;
 use serde::{Deserialize, Serialize};
 
 pub use sys::identity::{boot_id, start_time};
@@ -30,9 +31,54 @@ pub struct State {
     /// The live mount of its root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<MountId>,
+    /// When it was made, RFC 3339 with nanoseconds, UTC; so are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// When its command was last executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// When its process last ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// The kernel ended a process of its last run for want of memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
+    /// Why it was not started, the last time that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its control groups while they are there, as the crate `cgroup` writes them; recorded before they are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<serde_json::Value>,
+    /// Who stands by it in the background, keeps its log and records its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Process>,
     /// True once a supervisor of ours stopped trying to start it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<bool>,
+}
+
+/// A process that no other will ever be taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// In the pid namespace of who wrote this.
+    pub pid: u32,
+    /// Clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// The boot in which it was started.
+    pub boot_id: String,
+}
+
+impl Process {
+    /// The process that has this pid now; none where it has ended.
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, start_time: start_time(pid)?, boot_id: boot_id()? })
+    }
+
+    /// Whether it lives.
+    pub fn is_alive(&self) -> bool {
+        Some(&self.boot_id) == boot_id().as_ref() && start_time(self.pid) == Some(self.start_time)
+    }
 }
 
 /// A mount that no other will ever be taken for.
@@ -58,6 +104,13 @@ impl State {
             boot_id: None,
             exit_code: None,
             mount: None,
+            created_at: Some(now()),
+            started_at: None,
+            finished_at: None,
+            oom_killed: false,
+            error: None,
+            group: None,
+            monitor: None,
             given_up: None,
         }
     }
@@ -69,6 +122,10 @@ impl State {
         self.start_time = start_time(pid);
         self.boot_id = boot_id();
         self.exit_code = None;
+        self.started_at = Some(now());
+        self.finished_at = None;
+        self.oom_killed = false;
+        self.error = None;
     }
 
     /// Notes that the container's process ended.
@@ -78,6 +135,8 @@ impl State {
         self.start_time = None;
         self.boot_id = None;
         self.exit_code = exit_code;
+        self.finished_at = Some(now());
+        self.monitor = None;
     }
 
     /// The status that is true now: nothing runs whose process is gone.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::{During, Failure, Stage, human_bytes};
-use descriptor::{Exit, ImageLine, Line, Platform};
+use descriptor::{Exit, ImageLine, Line, Platform, moment};
 use layer::{PackOptions, Warning};
 use serde_json::json;
 use store::{Container, CreateDoc, Lease, Store};
@@ -13,7 +13,7 @@ use sys::Root;
 use crate::args::Args;
 use crate::base::{Base, Trees};
 use crate::change::{self, Change};
-use crate::config::{Config, Event, rfc3339};
+use crate::config::{Config, Event};
 use crate::image::{NewImage, NewLayer};
 use crate::tags;
 
@@ -124,11 +124,11 @@ impl Commit<'_> {
         if self.args.layer {
             let diff_ids = [&base.image.diff_ids[..], &[layer.diff_id]].concat();
             config.set_diff_ids(&diff_ids);
-            let event = self.event("oci-commit --layer");
+            let event = self.event("oci-commit --layer")?;
             config.extend_history(&event, base.image.diff_ids.len()).map_err(bad)?;
         } else {
             config.set_diff_ids(&[layer.diff_id]);
-            config.begin_history(&self.event("oci-commit"));
+            config.begin_history(&self.event("oci-commit")?);
         }
         Ok(config)
     }
@@ -163,7 +163,7 @@ impl Commit<'_> {
         let mut config = Config::new(&platform);
         config.apply(&self.changes(&config)?).map_err(|e| Failure::new(Exit::Other, what(), e))?;
         config.set_diff_ids(&[layer.diff_id]);
-        config.begin_history(&self.event("oci-commit --rootfs"));
+        config.begin_history(&self.event("oci-commit --rootfs")?);
         let layers = vec![json!(layer.descriptor)];
         let new = NewImage { config: config.to_bytes(), layers, base: None, platform };
         new.publish(self.store, &self.lease, &names)
@@ -174,16 +174,18 @@ impl Commit<'_> {
     }
 
     /// The history's new entry. The container's command is not told: it may hold what was given to oci-mount alone.
-    fn event(&self, created_by: &str) -> Event {
+    fn event(&self, created_by: &str) -> Result<Event, Failure> {
         let now = || {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().try_into().unwrap_or(0))
         };
-        Event {
-            created: rfc3339(self.args.source_date_epoch.unwrap_or_else(now)),
+        let seconds = self.args.source_date_epoch.unwrap_or_else(now);
+        let beyond = || Failure::usage("SOURCE_DATE_EPOCH", format!("{seconds} is in no year"));
+        Ok(Event {
+            created: moment::of_seconds(seconds).ok_or_else(beyond)?,
             created_by: created_by.into(),
             author: self.args.config.author.clone(),
             comment: self.args.config.message.clone(),
-        }
+        })
     }
 
     /// Both sizes, so that the choice between one layer and one more is an informed one.

@@ -79,6 +79,7 @@ impl Maker<'_> {
                 env: environment::given(&choices.env_file, &choices.env).during(|| "environment".into())?,
                 cwd: choices.workdir.clone(),
                 user: choices.user.clone(),
+                ..Default::default()
             },
             mounts: choices.volume.iter().map(mount).collect::<Result<_, _>>()?,
             network: choices.net.as_str().into(),

@@ -16,7 +16,7 @@ use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
-use crate::lifecycle::{birthday, control, delete, start};
+use crate::lifecycle::{control, delete, start};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
@@ -261,7 +261,7 @@ fn record(creation: &Creation) -> Result<Record> {
         id: creation.id.to_string(),
         bundle: bundle.clone(),
         rootfs: bundle.join(root.path()),
-        created: birthday::now(),
+        created: descriptor::moment::now(),
         owner: rustix::process::geteuid().as_raw(),
         annotations: spec.annotations().clone().unwrap_or_default(),
         hooks: spec.hooks().clone(),

@@ -9,7 +9,6 @@
 //!
 //! Deliberately not here: the command line, and containers of the store.
 
-mod birthday;
 mod bundle;
 mod control;
 mod create;
@@ -22,7 +21,6 @@ mod record;
 mod signal;
 mod start;
 
-pub use birthday::now;
 pub use bundle::Bundle;
 pub use control::{pause, processes, resume, stats, update, watch};
 pub use create::{Created, Creation, create, run};

@@ -67,7 +67,7 @@ pub(crate) fn debug(global: &Global, message: &str) {
 
 fn append(global: &Global, level: &str, message: &str) {
     let Some(path) = &global.log else { return };
-    let time = runtime::lifecycle::now();
+    let time = descriptor::moment::now();
     let line = match global.log_format {
         Format::Json => json!({"level": level, "msg": message, "time": time}).to_string(),
         Format::Text => format!("time={time:?} level={level} msg={message:?}"),
