@@ -17,6 +17,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REF|DIGEST")]
     pub(crate) image: Option<String>,
 
+    /// Give the image this name in the store instead of pushing it; may be given several times
+    #[arg(short, long = "tag", value_name = "REF", conflicts_with = "destination")]
+    pub(crate) tags: Vec<String>,
+
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 

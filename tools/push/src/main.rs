@@ -3,6 +3,7 @@
 mod args;
 mod image;
 mod run;
+mod tag;
 mod uploads;
 
 fn main() -> std::process::ExitCode {

@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, Exit, ImageLine, Line};
-use registry::{Network, Place, Target};
+use registry::{Network, Place, Reference, Target};
 use store::Store;
 
 use crate::args::Args;
 use crate::image::Tree;
-use crate::uploads;
+use crate::{tag, uploads};
 
 /// What all images of one call share.
 struct Push {
     store: Store,
     network: Network,
     args: Args,
+    /// Names in the store, in place of a destination.
+    names: Vec<Reference>,
 }
 
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     let network = args.registry.network().during(|| "--creds".into())?;
-    let push = Push { store, network, args };
+    let names = tag::references(&args.tags)?;
+    let push = Push { store, network, args, names };
     match &push.args.image {
         Some(name) => {
             let found = registry::stored_image(&push.store, name);
@@ -40,8 +43,8 @@ impl Push {
         let mut seen = 0;
         Ok(stage.for_each(lines, |stage, line| {
             seen += 1;
-            if seen > 1 && self.args.destination.is_some() {
-                return Err(Failure::usage("a second line on stdin", "DEST takes a single image"));
+            if seen > 1 && (self.args.destination.is_some() || !self.names.is_empty()) {
+                return Err(Failure::usage("a second line on stdin", "DEST and --tag take a single image"));
             }
             self.line(stage, line)
         }))
@@ -54,6 +57,9 @@ impl Push {
     }
 
     fn one(&self, stage: &mut Stage, image: &Descriptor, reference: Option<&str>) -> Result<(), Failure> {
+        if !self.names.is_empty() {
+            return tag::name(&self.store, stage, image, &self.names);
+        }
         let place = self.destination(reference)?;
         if let Place::Registry(named) = &place
             && named.digest().is_some_and(|digest| *digest != image.digest)

@@ -283,3 +283,21 @@ fn a_registry_that_refuses_the_manifest_is_told_with_its_words() {
     let dest = format!("{}/app:v1", server.address());
     world.feed("oci-push", &[&dest], &line(&world, &image, None)).fails(5).says("not this one");
 }
+
+#[test]
+fn a_name_in_the_store_moves_no_bytes_and_is_refused_where_it_is_none() {
+    let world = World::new();
+    let image = stored(&world, 1, 100);
+    let named = world.tool("oci-push", &["--image", "made:1", "--tag", "a:1", "-t", "b.example/c"]).ok();
+    assert_eq!(named.member("digest"), image.manifest);
+    assert_eq!(named.member("reference"), "docker.io/library/a:1");
+    for name in ["a:1", "b.example/c:latest", "made:1"] {
+        assert_eq!(world.tool("oci-inspect", &[name]).ok().member("digest"), image.manifest);
+    }
+    world.tool("oci-push", &["--image", "made:1", "--tag", "UPPER"]).fails(2);
+    world.tool("oci-push", &["--image", "made:1", "--tag", &format!("x@{}", image.manifest)]).fails(2);
+    world.tool("oci-push", &["--image", "made:1", "--tag", "a:2", "b:1"]).fails(2);
+    std::fs::remove_file(blob(&image.layout, &image.layers[0])).expect("remove");
+    world.tool("oci-push", &["--image", "made:1", "--tag", "a:3"]).fails(10);
+    world.tool("oci-inspect", &["a:3"]).fails(3);
+}
