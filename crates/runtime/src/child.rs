@@ -18,7 +18,7 @@ use sys::{Call, Error, Result, Root};
 
 use crate::channel::{Channel, Point};
 use crate::error::EXIT_TOOL;
-use crate::hooks::HookKind;
+use crate::hooks::{HookFailure, HookKind};
 use crate::labels::Module;
 use crate::procfs::Procfs;
 use crate::report::Report;
@@ -108,6 +108,7 @@ impl<'a> Child<'a> {
         for Step { name, action } in steps {
             match action {
                 Action::FindCommand => exec::missing(&self.command).map_or(Ok(()), Err)?,
+                Action::Hooks(kind, hooks) => self.hooks(kind, &hooks).map_err(Report::Hook)?,
                 action => {
                     if let Action::Identity(identity) = &action {
                         umask = identity.umask.unwrap_or(umask);
@@ -163,10 +164,13 @@ impl<'a> Child<'a> {
             Action::DieWithParent => die_with_parent(self.parent),
             Action::Untie => untie(),
             Action::Reach(point) => self.reach(point),
+            Action::HeedSignals => {
+                sys::process::end_by_signals();
+                Ok(())
+            }
             Action::AwaitStart => self.await_start(),
-            Action::Hooks(kind, hooks) => self.hooks(kind, &hooks),
-            // Answered where reports of commands are made.
-            Action::FindCommand => Ok(()),
+            // Answered where reports of their own are made.
+            Action::FindCommand | Action::Hooks(..) => Ok(()),
             Action::Session(keyring) => session(keyring),
             Action::Unshare(flags) => unshare(flags),
             Action::EnterTime => enter_time(),
@@ -223,7 +227,7 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    fn hooks(&self, kind: HookKind, hooks: &[Hook]) -> Result<()> {
+    fn hooks(&self, kind: HookKind, hooks: &[Hook]) -> std::result::Result<(), HookFailure> {
         hooks::run(kind, hooks, &self.state, hooks::Inherited::Process(&self.command.env))
     }
 

@@ -30,6 +30,9 @@ pub enum Error {
         /// The call that failed in it.
         source: sys::Error,
     },
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookFailure),
     /// The command is in no directory of the container's PATH, or the named file does not exist in its root.
     #[error("{command:?} not found in the container ({searched})")]
     CommandNotFound {
@@ -165,7 +168,7 @@ impl Classify for Error {
             | Self::Foreign { .. } => Exit::Conflict,
             Self::Cgroup(error) => error.exit(),
             Self::Seccomp(error) => error.exit(),
-            Self::Lost(_) | Self::File { .. } => Exit::Other,
+            Self::Lost(_) | Self::Hook(_) | Self::File { .. } => Exit::Other,
         }
     }
 

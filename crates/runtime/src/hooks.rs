@@ -4,7 +4,8 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use serde::{Deserialize, Serialize};
 use sys::{Call, Error, Result};
 
 /// As much of what a hook wrote to stderr is part of the error.
@@ -94,30 +96,59 @@ pub(crate) enum Inherited<'a> {
     Process(&'a [CString]),
 }
 
+/// A hook that failed: which, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{kind} hook {index}, {path:?}: {why}")]
+pub struct HookFailure {
+    /// The member of the configuration that lists it.
+    pub kind: String,
+    /// Its place there, from 0.
+    pub index: usize,
+    /// The program.
+    pub path: PathBuf,
+    /// Its status or its timeout, with what it wrote to stderr, or what kept it from being run.
+    pub why: String,
+}
+
 /// Runs hooks in order, each with the container's state on its stdin; the first failure ends it.
 ///
 /// # Errors
 /// A hook that cannot be executed, ends with another status than 0 or does not end within its timeout, with what it wrote
 /// to stderr.
-pub(crate) fn run(kind: HookKind, hooks: &[Hook], state: &[u8], inherited: Inherited<'_>) -> Result<()> {
+pub(crate) fn run(
+    kind: HookKind,
+    hooks: &[Hook],
+    state: &[u8],
+    inherited: Inherited<'_>,
+) -> std::result::Result<(), HookFailure> {
     hooks.iter().enumerate().try_for_each(|(index, hook)| numbered(kind, index, hook, state, inherited))
 }
 
 /// Runs the hooks after a container's end: each of them, whatever became of the others (runtime-spec 1.2, "Lifecycle").
-pub(crate) fn poststop(hooks: Option<&Hooks>, state: &[u8]) -> Vec<Error> {
+pub(crate) fn poststop(hooks: Option<&Hooks>, state: &[u8]) -> Vec<HookFailure> {
     let kind = HookKind::Poststop;
     let each = kind.of(hooks).iter().enumerate();
     each.filter_map(|(index, hook)| numbered(kind, index, hook, state, Inherited::Runtime).err()).collect()
 }
 
-fn numbered(kind: HookKind, index: usize, hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<()> {
-    one(hook, state, inherited).map_err(|error| {
-        let args = format!("{} hook {index}, {:?}: {}", kind.name(), hook.path(), error.args);
-        Error::new(error.call, args, error.errno)
-    })
+fn numbered(
+    kind: HookKind,
+    index: usize,
+    hook: &Hook,
+    state: &[u8],
+    inherited: Inherited<'_>,
+) -> std::result::Result<(), HookFailure> {
+    let path = hook.path().clone();
+    let failed = |why| HookFailure { kind: kind.name().into(), index, path, why };
+    match one(hook, state, inherited) {
+        Ok(None) => Ok(()),
+        Ok(Some(why)) => Err(failed(why)),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
-fn one(hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<()> {
+/// Runs it to its end; what is wrong with that.
+fn one(hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<Option<String>> {
     // The path is the host's, or the container's, and never relative to a working directory.
     if !hook.path().is_absolute() {
         return Err(Error::new("execve", "the path is not absolute", Errno::INVAL));
@@ -141,14 +172,26 @@ fn one(hook: &Hook, state: &[u8], inherited: Inherited<'_>) -> Result<()> {
     input.seek(SeekFrom::Start(0)).call("lseek", || "state".into())?;
     let mut command = command(hook, inherited);
     command.stdin(input).stdout(Stdio::null()).stderr(words.try_clone().call("dup", || "stderr".into())?);
-    let status = spawn_and_wait(command, limit)?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut said = String::new();
+    let end = match (spawn_and_wait(command, limit)?, limit) {
+        (Some(status), _) if status.success() => return Ok(None),
+        (Some(status), _) => ended(status),
+        (None, limit) => {
+            format!("it was not done within its timeout of {} s", limit.unwrap_or_default().as_secs())
+        }
+    };
+    let mut said = Vec::new();
     let _ = words.seek(SeekFrom::Start(0));
-    let _ = words.take(WORDS_BYTES).read_to_string(&mut said);
-    Err(Error::new("wait", format!("{status}: {}", said.trim()), Errno::CANCELED))
+    let _ = words.take(WORDS_BYTES).read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    Ok(Some(if said.trim().is_empty() { end } else { format!("{end}: {}", said.trim()) }))
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with status {code}"),
+        (None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
 }
 
 fn command(hook: &Hook, inherited: Inherited<'_>) -> Command {
@@ -178,7 +221,8 @@ fn pair(entry: &OsStr) -> (&OsStr, &OsStr) {
     (OsStr::from_bytes(&bytes[..at]), OsStr::from_bytes(bytes.get(at + 1..).unwrap_or_default()))
 }
 
-fn spawn_and_wait(mut command: Command, limit: Option<Duration>) -> Result<ExitStatus> {
+/// How it ended; none where it did not within the limit, and was killed.
+fn spawn_and_wait(mut command: Command, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
     let mut child = command.spawn().call("execve", String::new)?;
     if let Some(limit) = limit {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -186,10 +230,10 @@ fn spawn_and_wait(mut command: Command, limit: Option<Duration>) -> Result<ExitS
         if !ends_within(pid, limit)? {
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
-            return Err(Error::new("wait", format!("not done after {} s", limit.as_secs()), Errno::TIMEDOUT));
+            return Ok(None);
         }
     }
-    child.wait().call("wait", String::new)
+    child.wait().call("wait", String::new).map(Some)
 }
 
 fn ends_within(pid: Pid, limit: Duration) -> Result<bool> {
@@ -238,12 +282,12 @@ mod tests {
         let out = dir.path().join("out");
         let shell = |script: String| hook(json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
         let row = [shell("echo broken >&2; exit 3".into()), shell(format!("touch {}", out.display()))];
-        let error =
-            run(HookKind::CreateRuntime, &row, b"", Inherited::Runtime).expect_err("failed").to_string();
-        assert!(
-            error.contains("createRuntime hook 0") && error.contains("broken") && error.contains("3"),
-            "{error}"
-        );
+        let error = run(HookKind::CreateRuntime, &row, b"", Inherited::Runtime).expect_err("failed");
+        let want = r#"createRuntime hook 0, "/bin/sh": it ended with status 3: broken"#;
+        assert_eq!(error.to_string(), want);
+        let killed = [shell("kill -9 $$".into())];
+        let error = run(HookKind::Poststart, &killed, b"", Inherited::Runtime).expect_err("killed");
+        assert_eq!(error.to_string(), r#"poststart hook 0, "/bin/sh": it was ended by signal 9"#);
         assert!(!out.exists());
     }
 
@@ -252,7 +296,8 @@ mod tests {
         let slow = hook(json!({"path": "/bin/sh", "args": ["sh", "-c", "sleep 100; exit 0"], "timeout": 1}));
         let begun = Instant::now();
         let error = run(HookKind::Poststop, &[slow], b"", Inherited::Runtime).expect_err("too slow");
-        assert_eq!(error.errno, Errno::TIMEDOUT);
+        let want = r#"poststop hook 0, "/bin/sh": it was not done within its timeout of 1 s"#;
+        assert_eq!(error.to_string(), want);
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
@@ -290,10 +335,9 @@ mod tests {
             json!({"path": "/bin/true", "timeout": 0}),
             json!({"path": "/bin/true", "timeout": -1}),
         ] {
-            assert_eq!(
-                run(HookKind::Poststart, &[hook(value)], b"", Inherited::Runtime).expect_err("wrong").errno,
-                Errno::INVAL
-            );
+            let wrong = run(HookKind::Poststart, &[hook(value)], b"", Inherited::Runtime);
+            let wrong = wrong.expect_err("wrong").why;
+            assert!(wrong.contains("is not absolute") || wrong.contains("no number of seconds"), "{wrong}");
         }
     }
 }

@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::hooks::{HookFailure, HookKind};
 
 /// What is left of a text in a report that is too long.
 const TEXT_BYTES: usize = 4096;
@@ -13,6 +14,8 @@ const TEXT_BYTES: usize = 4096;
 pub(crate) enum Report {
     /// A step failed.
     Step { step: String, call: String, args: String, errno: i32 },
+    /// A hook failed.
+    Hook(HookFailure),
     /// The command is not there.
     NotFound { searched: String },
     /// The command is there, and refused.
@@ -46,14 +49,15 @@ impl Report {
             Self::Step { step, call, args, errno } => {
                 Self::Step { step: cut(step), call: call.clone(), args: cut(args), errno: *errno }
             }
+            Self::Hook(failure) => Self::Hook(HookFailure { why: cut(&failure.why), ..failure.clone() }),
             Self::NotFound { searched } => Self::NotFound { searched: cut(searched) },
             Self::NotExecutable { why } => Self::NotExecutable { why: cut(why) },
         }
     }
 
-    /// True where it is this step that failed.
-    pub(crate) fn is_of(&self, name: &str) -> bool {
-        matches!(self, Self::Step { step, .. } if step == name)
+    /// True where it is a hook of this kind that failed.
+    pub(crate) fn is_of(&self, hooks: HookKind) -> bool {
+        matches!(self, Self::Hook(failure) if failure.kind == hooks.name())
     }
 
     /// The error that the caller sees.
@@ -64,6 +68,7 @@ impl Report {
                 let source = sys::Error::new(call_name(&call), args, Errno::from_raw_os_error(errno));
                 Error::Step { step, source }
             }
+            Self::Hook(failure) => Error::Hook(failure),
             Self::NotFound { searched } => Error::CommandNotFound { command, searched },
             Self::NotExecutable { why } => Error::NotExecutable { command, why },
         }

@@ -68,6 +68,8 @@ pub(crate) enum Action {
     Untie,
     /// Waits at a point for the runtime's part.
     Reach(Point),
+    /// Lets signals end this process while it waits.
+    HeedSignals,
     /// Waits for `start`.
     AwaitStart,
     /// Runs hooks in the container's namespaces, with the state that came with the last word to go on.

@@ -233,6 +233,69 @@ pub fn move_to(fd: OwnedFd, to: RawFd) -> std::result::Result<OwnedFd, (Error, O
     Ok(unsafe { OwnedFd::from_raw_fd(answer) })
 }
 
+/// Lets this process be ended as one that is no first process of a pid namespace: whoever waits as such is sent nothing that
+/// it has no handler for (pid_namespaces(7)).
+///
+/// The signals that end a program of Go end this one with 128 and their number, the others of which it would die do nothing,
+/// wherever it is: so a container of runc's waits. Undone by [`default_signals`] and by exec.
+pub fn end_by_signals() {
+    for signal in ENDING {
+        handle(signal, ends as extern "C" fn(libc::c_int));
+    }
+    for signal in ENDURED.into_iter().chain(REAL_TIME) {
+        handle(signal, passes as extern "C" fn(libc::c_int));
+    }
+}
+
+/// Signals that end a program of Go that says nothing of them (os/signal).
+const ENDING: [libc::c_int; 12] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGTERM,
+    libc::SIGSTKFLT,
+    libc::SIGSYS,
+];
+
+/// Signals whose default action ends a process (signal(7)), and that such a program ignores.
+const ENDURED: [libc::c_int; 10] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGPIPE,
+    libc::SIGALRM,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+];
+
+/// As those; libc keeps the first for itself and refuses them.
+const REAL_TIME: std::ops::RangeInclusive<libc::c_int> = 34..=64;
+
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: all zero is a sigaction with no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: both handlers call nothing that a signal handler may not; signals that cannot be handled answer EINVAL.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+extern "C" fn ends(signal: libc::c_int) {
+    // SAFETY: _exit(2) may be called by a signal handler (signal-safety(7)).
+    unsafe { libc::_exit(128 + signal) }
+}
+
+extern "C" fn passes(_signal: libc::c_int) {}
+
 /// Gives every signal its default action again and unblocks all, as a new program expects.
 pub fn default_signals() {
     // The kernel's own sigaction, all zero: the default action. libc's would leave out the two signals that it has for itself,

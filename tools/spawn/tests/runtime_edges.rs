@@ -3,6 +3,7 @@
 mod bundle;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use bundle::{Bundle, said, text};
 use serde_json::{Value, json};
@@ -67,4 +68,49 @@ fn a_container_may_have_few_descriptors() {
         assert_eq!(text(&output.stdout), format!("{soft}\n{hard}\n"), "{}", said(&output));
         bundle.delete();
     }
+}
+
+#[test]
+fn a_container_that_waits_for_its_start_is_ended_by_the_signals_that_end_runcs() {
+    for own in [true, false] {
+        let Some(mut bundle) = Bundle::new("exec sleep 1000") else { return };
+        let Some(mut peer) = Bundle::new("exec sleep 1000") else { return };
+        let runc = ["/usr/sbin/runc", "/usr/bin/runc"].map(std::path::PathBuf::from);
+        match runc.into_iter().find(|path| path.exists()) {
+            Some(runc) => peer.program = runc,
+            None => return testkit::skip("nothing to compare with: no runc is installed"),
+        }
+        if !own {
+            bundle.without_namespace("pid");
+            peer.without_namespace("pid");
+        }
+        for signal in ["1", "TERM", "QUIT", "SEGV", "31", "USR1", "PIPE", "28", "CHLD", "RTMIN+3"] {
+            let ends = |container: &Bundle| {
+                container.create();
+                // runc knows real-time signals by their number alone.
+                container.does("kill", &[if signal == "RTMIN+3" { "37" } else { signal }]);
+                let deadline = Instant::now() + Duration::from_millis(400);
+                while container.state()["status"] != "stopped" && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                let ended = container.state()["status"] == "stopped";
+                container.delete();
+                ended
+            };
+            assert_eq!(ends(&bundle), ends(&peer), "{signal}, a pid namespace: {own}");
+        }
+    }
+}
+
+#[test]
+fn flags_take_a_truth_and_empty_file_names_are_none() {
+    let Some(bundle) = Bundle::new("exec sleep 1000") else { return };
+    let words =
+        ["--log", "", "--debug=false", "run", "-d=true", "--pid-file", "", "--console-socket=", &bundle.id];
+    let output = bundle.verb(&words);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    let output = bundle.verb(&["delete", "--force=false", &bundle.id]);
+    assert!(text(&output.stderr).contains("that is running"), "{}", said(&output));
+    bundle.does("exec", &["/bin/true"]);
+    bundle.does("delete", &["-f=1"]);
 }

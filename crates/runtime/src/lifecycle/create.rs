@@ -196,9 +196,8 @@ impl Draft {
                 let state = self.record.state(Status::Created, pid).to_string().into_bytes();
                 self.hooked = true;
                 for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-                    let failed = |source| Error::Step { step: kind.step().into(), source };
                     let hooks = kind.of(self.record.hooks.as_ref());
-                    hooks::run(kind, hooks, &state, Inherited::Runtime).map_err(failed)?;
+                    hooks::run(kind, hooks, &state, Inherited::Runtime)?;
                 }
                 Ok(state)
             }

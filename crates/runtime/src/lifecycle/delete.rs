@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Error, Result};
-use crate::hooks::{self, HookKind};
+use crate::hooks;
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
 
@@ -48,7 +48,7 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
 pub(crate) fn after(record: &Record) -> Vec<String> {
     let state = record.state(Status::Stopped, 0).to_string();
     let failed = hooks::poststop(record.hooks.as_ref(), state.as_bytes());
-    failed.iter().map(|error| format!("{}: {error}", HookKind::Poststop.step())).collect()
+    failed.iter().map(ToString::to_string).collect()
 }
 
 /// Kills what lives of it.

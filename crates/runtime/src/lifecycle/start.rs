@@ -39,7 +39,7 @@ pub fn start(directory: &Directory) -> Result<()> {
     directory.forget_socket();
     match said {
         Said::Failed(report) => {
-            if report.is_of(HookKind::StartContainer.step()) {
+            if report.is_of(HookKind::StartContainer) {
                 // What the hook said is what is told; what cannot be removed stays recorded for `delete --force`.
                 let _ = delete(directory, true);
             }
@@ -54,9 +54,9 @@ pub(crate) fn after(directory: &Directory, record: &Record, pid: u32) -> Result<
     let kind = HookKind::Poststart;
     let hooks = kind.of(record.hooks.as_ref());
     let state = record.state(Status::Running, pid).to_string();
-    hooks::run(kind, hooks, state.as_bytes(), Inherited::Runtime).map_err(|source| {
+    hooks::run(kind, hooks, state.as_bytes(), Inherited::Runtime).map_err(|failure| {
         let _ = delete(directory, true);
-        Error::Step { step: kind.step().into(), source }
+        Error::Hook(failure)
     })
 }
 

@@ -102,6 +102,8 @@ impl Plan {
         become_user(process, namespaces.has_users(), &mut steps)?;
         let mut filter = filter::program(&linux)?;
         if stops.start {
+            // Before a filter could forbid it.
+            steps.push(Step::new("heed signals", Action::HeedSignals));
             filter_with_supervisor(process, &mut filter, &mut steps);
         }
         stop(tie, stops, &mut steps);

@@ -9,6 +9,7 @@ use runtime::{Error, Manner, Started, Stdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sys::Call;
 
+use crate::verbs::options::{Given, given};
 use crate::verbs::{Global, Result, handover, pid_file};
 
 /// A new container.
@@ -23,12 +24,12 @@ pub(crate) struct Bundle {
     pub(crate) bundle: PathBuf,
 
     /// A socket that takes the master of the container's terminal
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
+    #[arg(long, value_name = "SOCKET", value_parser = given(), default_value = "", hide_default_value = true)]
+    pub(crate) console_socket: Given,
 
     /// A file to write the pid of the container's first process to
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = given(), default_value = "", hide_default_value = true)]
+    pub(crate) pid_file: Given,
 
     /// Move the root over / instead of pivoting, for roots on a ramdisk
     #[arg(long)]
@@ -39,8 +40,8 @@ pub(crate) struct Bundle {
     pub(crate) no_new_keyring: bool,
 
     /// A socket that takes a descriptor of the container's first process
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) pidfd_socket: Option<PathBuf>,
+    #[arg(long, value_name = "SOCKET", value_parser = given(), default_value = "", hide_default_value = true)]
+    pub(crate) pidfd_socket: Given,
 
     /// How many descriptors from number 3 on the container gets, beside those of $LISTEN_FDS
     #[arg(long, value_name = "N", default_value = "0")]

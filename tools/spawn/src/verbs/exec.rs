@@ -10,6 +10,7 @@ use runtime::{Error, RawTerminal, Relay, Stdio, Supervisor};
 use crate::verbs::bundle;
 use crate::verbs::handover;
 use crate::verbs::log;
+use crate::verbs::options::{Given, given};
 use crate::verbs::pid_file;
 use crate::verbs::{Global, Result};
 
@@ -22,12 +23,12 @@ use crate::verbs::{Global, Result};
 )]
 pub(crate) struct Args {
     /// A socket that takes the master of the terminal
-    #[arg(long, value_name = "SOCKET")]
-    console_socket: Option<PathBuf>,
+    #[arg(long, value_name = "SOCKET", value_parser = given(), default_value = "", hide_default_value = true)]
+    console_socket: Given,
 
     /// A socket that takes a descriptor of the process
-    #[arg(long, value_name = "SOCKET")]
-    pidfd_socket: Option<PathBuf>,
+    #[arg(long, value_name = "SOCKET", value_parser = given(), default_value = "", hide_default_value = true)]
+    pidfd_socket: Given,
 
     /// The working directory in the container
     #[arg(long, value_name = "DIR")]
@@ -50,16 +51,16 @@ pub(crate) struct Args {
     additional_gids: Vec<u32>,
 
     /// A file with the process as the specification writes it
-    #[arg(short, long, value_name = "FILE")]
-    process: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = given(), default_value = "", hide_default_value = true)]
+    process: Given,
 
     /// Leave it running in the background
     #[arg(short, long)]
     detach: bool,
 
     /// A file to write its pid to
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = given(), default_value = "", hide_default_value = true)]
+    pid_file: Given,
 
     /// Its SELinux label
     #[arg(long, value_name = "LABEL")]

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use runtime::lifecycle::Runtimes;
 
 use crate::verbs::Result;
+use crate::verbs::options::{Given, given};
 
 /// Where root keeps the state of containers.
 const ROOT: &str = "/run/oci-spawn";
@@ -20,8 +21,8 @@ pub(crate) struct Global {
     pub(crate) root: Option<PathBuf>,
 
     /// A file that takes errors, too
-    #[arg(long, value_name = "FILE")]
-    pub(crate) log: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = given(), default_value = "", hide_default_value = true)]
+    pub(crate) log: Given,
 
     /// How that file is written
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]

@@ -11,6 +11,7 @@ mod handover;
 mod kill;
 mod list;
 mod log;
+mod options;
 mod pause;
 mod pid_file;
 mod print;
@@ -137,7 +138,7 @@ fn verb(words: &[String]) -> Option<&str> {
         if WITH_VALUE.contains(&word) {
             words.next();
         } else if !FLAGS.contains(&word)
-            && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key))
+            && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key) || FLAGS.contains(&key))
         {
             return (VERBS.contains(&word) || word == HELP).then_some(word);
         }
@@ -149,7 +150,7 @@ fn verb(words: &[String]) -> Option<&str> {
 pub(crate) fn main(words: &[String]) -> ExitCode {
     // What the caller left open is none of the container's, but for what it says is to be handed on.
     let _ = sys::process::close_range(FIRST, u32::MAX, sys::process::Range::AtExec);
-    let Line { global, verb } = match Line::try_parse() {
+    let Line { global, verb } = match options::parse() {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
@@ -214,6 +215,7 @@ mod tests {
             ("create x", true),
             ("--root /r --log=/l --debug state x", true),
             ("--systemd-cgroup --rootless true kill x", true),
+            ("--log-format text --debug=false state x", true),
             ("help", true),
             ("-- create", false),
             ("-d", false),
