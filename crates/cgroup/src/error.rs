@@ -74,6 +74,14 @@ pub enum Error {
         /// How many processes there are.
         processes: usize,
     },
+    /// A group that is to be removed has others' groups below it.
+    #[error("cgroup {path:?} has groups of others below it, with {processes} process(es)")]
+    HasOthers {
+        /// The directory.
+        path: PathBuf,
+        /// How many processes there are.
+        processes: usize,
+    },
     /// The group that is to be used is frozen, and so would be what enters it.
     #[error("cgroup {path:?} is frozen")]
     Frozen {
@@ -173,7 +181,9 @@ impl Classify for Error {
                 _ => Exit::Other,
             },
             Self::Value { .. } | Self::Path { .. } => Exit::Content,
-            Self::InUse { .. } | Self::Frozen { .. } | Self::Kind { .. } => Exit::Conflict,
+            Self::InUse { .. } | Self::HasOthers { .. } | Self::Frozen { .. } | Self::Kind { .. } => {
+                Exit::Conflict
+            }
             Self::Late { .. } | Self::Content { .. } => Exit::Other,
         }
     }
@@ -181,6 +191,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoHierarchy => Some("mount one: mount -t cgroup2 none /sys/fs/cgroup".into()),
+            Self::HasOthers { .. } => Some("end what runs in them, and delete again".into()),
             Self::InUse { .. } => Some("end its processes, or choose another linux.cgroupsPath".into()),
             Self::Kind { .. } => {
                 Some("choose a linux.cgroupsPath below a cgroup that has no processes of its own".into())

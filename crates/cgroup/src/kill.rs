@@ -24,11 +24,28 @@ impl Group {
     /// [`crate::Error::NoGroup`]; those of freezing by [`Group::thaw`], listing and `kill(2)`. A group that is gone has no
     /// processes.
     pub fn kill(&self, signal: i32) -> Result<()> {
+        self.kill_those(signal, None)
+    }
+
+    /// The same for those processes alone that `belong`: others, whose groups somebody has made below this one, are let be.
+    ///
+    /// # Errors
+    /// As [`Group::kill`].
+    pub fn kill_own(&self, signal: i32, belong: &dyn Fn(Pid) -> bool) -> Result<()> {
+        self.kill_those(signal, Some(belong))
+    }
+
+    fn kill_those(&self, signal: i32, belong: Option<&dyn Fn(Pid) -> bool>) -> Result<()> {
         let place = self.main()?;
         if !self.exists() {
             return Ok(());
         }
-        if signal == KILL && self.version == Version::Unified {
+        // Without others all end at once; who joins them meanwhile is killed, too.
+        let alone = match belong {
+            None => true,
+            Some(belong) => self.processes(true)?.into_iter().all(belong),
+        };
+        if signal == KILL && self.version == Version::Unified && alone {
             match place.open()?.write("cgroup.kill", "1") {
                 Err(error) if error.errno == Errno::NODEV => return Ok(()),
                 Ok(()) => return Ok(()),
@@ -39,7 +56,8 @@ impl Group {
         }
         let was_frozen = self.is_frozen()?;
         let frozen = was_frozen || self.freeze().is_ok();
-        let sent = if frozen { self.signal_once(signal).map(drop) } else { self.signal_all(signal) };
+        let belong = belong.unwrap_or(&|_| true);
+        let sent = if frozen { self.signal_once(signal, belong) } else { self.signal_all(signal, belong) };
         if signal == KILL {
             // While the group stands still nobody freezes them again.
             self.thaw_below();
@@ -54,14 +72,14 @@ impl Group {
         sent
     }
 
-    fn signal_all(&self, signal: i32) -> Result<()> {
+    fn signal_all(&self, signal: i32, belong: &dyn Fn(Pid) -> bool) -> Result<()> {
         let mut known: Vec<Pid> = Vec::new();
         for _ in 0..ROUNDS {
             let now = self.processes(true)?;
             if now.iter().all(|pid| known.contains(pid)) {
                 break;
             }
-            for pid in now.iter().filter(|pid| !known.contains(pid)) {
+            for pid in now.iter().filter(|pid| !known.contains(pid) && belong(**pid)) {
                 send(*pid, signal)?;
             }
             known.extend(now);
@@ -69,8 +87,9 @@ impl Group {
         Ok(())
     }
 
-    fn signal_once(&self, signal: i32) -> Result<()> {
-        self.processes(true)?.into_iter().try_for_each(|pid| send(pid, signal))
+    fn signal_once(&self, signal: i32, belong: &dyn Fn(Pid) -> bool) -> Result<()> {
+        let own = self.processes(true)?.into_iter().filter(|pid| belong(*pid));
+        own.into_iter().try_for_each(|pid| send(pid, signal))
     }
 }
 

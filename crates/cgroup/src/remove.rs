@@ -45,6 +45,18 @@ impl Group {
 }
 
 impl Group {
+    /// Makes sure that no process lives in the groups below this one, which are others' then, and are to be left as they are.
+    ///
+    /// # Errors
+    /// [`Error::HasOthers`]; those of listing.
+    pub fn has_no_others(&self) -> Result<()> {
+        let (all, own) = (self.processes(true)?, self.processes(false)?);
+        match all.iter().filter(|pid| !own.contains(pid)).count() {
+            0 => Ok(()),
+            processes => Err(Error::HasOthers { path: self.main()?.directory(), processes }),
+        }
+    }
+
     /// Removes what there is of a group that may never have been this container's: those of its directories that hold
     /// neither processes nor other directories. The others are somebody else's, and stay.
     ///

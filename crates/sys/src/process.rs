@@ -349,6 +349,24 @@ pub fn signal(pidfd: impl AsFd, number: i32) -> Result<()> {
     if answer == 0 { Ok(()) } else { Err(failed("pidfd_send_signal", format!("{fd}, {number}"), last())) }
 }
 
+/// The pid namespace that another one began in (`NS_GET_PARENT`, Linux 4.9).
+///
+/// # Errors
+/// `EPERM` where that is out of this process's sight.
+pub fn parent_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: takes no argument and makes a new descriptor.
+    let parent = unsafe { libc::ioctl(fd, NS_GET_PARENT) };
+    if parent < 0 {
+        return Err(failed("ioctl", format!("{fd}, NS_GET_PARENT"), last()));
+    }
+    // SAFETY: the kernel just made this number ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(parent) })
+}
+
+/// `_IO(0xb7, 2)` of `linux/nsfs.h`.
+const NS_GET_PARENT: libc::Ioctl = 0xb702;
+
 /// Leaves the session keyring that came from the caller for a new, empty one without a name (keyrings(7)).
 ///
 /// A kernel without keyrings, or a sandbox that forbids them, gives what runs here no way to the caller's either.

@@ -114,3 +114,42 @@ fn flags_take_a_truth_and_empty_file_names_are_none() {
     bundle.does("exec", &["/bin/true"]);
     bundle.does("delete", &["-f=1"]);
 }
+
+#[test]
+fn what_another_runtime_has_put_below_a_containers_groups_outlives_it() {
+    // It has made a group below its own, with a process of a pid namespace below its own.
+    let nests = "unshare -p -f sh -c 'sleep 1000' & \
+        for d in /sys/fs/cgroup/pids /sys/fs/cgroup; do \
+          [ -e $d/cgroup.procs ] && mkdir $d/own && echo $! >$d/own/cgroup.procs && break; done; \
+        echo made; wait";
+    let Some(mut outer) = Bundle::new(nests) else { return };
+    let Some(mut inner) = Bundle::new("exec sleep 1000") else { return };
+    let path = format!("/{}", outer.id);
+    outer.privileged().namespace("cgroup", None).mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]);
+    outer.set("/linux/cgroupsPath", json!(path));
+    inner.set("/linux/cgroupsPath", json!(format!("{path}/{}", inner.id)));
+    for paused in [false, true] {
+        outer.start();
+        inner.start();
+        if paused {
+            outer.does("pause", &[]);
+        }
+        outer.does("kill", &["--all", "CONT"]);
+        let output = outer.verb(&["delete", "--force", &outer.id]);
+        let said = said(&output);
+        assert!(
+            !output.status.success() && said.contains("has groups of others below it, with 1 process"),
+            "{said}"
+        );
+        assert_eq!(
+            (&outer.state()["status"], &inner.state()["status"]),
+            (&json!("stopped"), &json!("running"))
+        );
+        // Asked again it is no other way, and the other is not touched.
+        outer.does("kill", &["--all", "KILL"]);
+        assert!(!outer.verb(&["delete", &outer.id]).status.success());
+        assert_eq!(inner.state()["status"], "running");
+        inner.delete();
+        outer.does("delete", &[]);
+    }
+}

@@ -16,7 +16,7 @@ use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
-use crate::lifecycle::{control, delete, start};
+use crate::lifecycle::{control, delete, family, start};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
@@ -266,6 +266,7 @@ fn record(creation: &Creation) -> Result<Record> {
         hooks: spec.hooks().clone(),
         group: cgroup::Group::plan(&request)?,
         grouped: false,
+        pid_namespace: family::is_whole(spec),
         keyring: creation.manner.keyring,
         init: None,
     })

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::lifecycle::directory::Directory;
+use crate::lifecycle::family;
 use crate::lifecycle::record::{Record, Status};
 
 const SIGKILL: i32 = 9;
@@ -36,6 +37,9 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     }
     if record.grouped {
         end(&record)?;
+        if record.pid_namespace && !record.group.is_none() {
+            record.group.has_no_others()?;
+        }
         record.group.remove()?;
     } else {
         record.group.abandon()?;
@@ -60,19 +64,24 @@ fn end(record: &Record) -> Result<()> {
         }
         // On version 1 a frozen process dies when it is thawed.
         if record.group.is_frozen()? {
-            record.group.kill(SIGKILL)?;
+            family::signal(record, SIGKILL)?;
         }
         // It may have frozen itself in a group below its own; what is left is killed with all groups thawed.
         if !ends_within(&pidfd, SOON)? && !record.group.is_none() {
-            record.group.kill(SIGKILL)?;
+            family::signal(record, SIGKILL)?;
         }
         if !ends_within(&pidfd, PATIENCE)? {
             return Err(Error::Lost(format!("it was killed and lives on after {PATIENCE:?}")));
         }
     }
-    // Init's pid namespace has ended with it. Processes of one that is not its own live on, and are few.
-    if !record.group.is_none() && !record.group.processes(true)?.is_empty() {
-        record.group.kill(SIGKILL)?;
+    if record.group.is_none() {
+        return Ok(());
+    }
+    // Init's pid namespace has ended with it: what lives in groups below is somebody else's. Processes of one that is not its
+    // own live on, and are few.
+    let left = record.group.processes(!record.pid_namespace)?;
+    if !left.is_empty() {
+        record.group.kill_own(SIGKILL, &|pid| !record.pid_namespace || left.contains(&pid))?;
     }
     Ok(())
 }

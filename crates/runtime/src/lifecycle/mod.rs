@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod directory;
 mod exec;
+mod family;
 mod id;
 mod notify;
 mod record;

@@ -96,6 +96,9 @@ pub struct Record {
     /// The groups are its own: until they are made they may be somebody else's, whose processes are not to be killed.
     #[serde(default)]
     pub grouped: bool,
+    /// It has a pid namespace of its own, with whose first process all others end.
+    #[serde(default)]
+    pub pid_namespace: bool,
     /// Its processes have session keyrings of their own.
     #[serde(default)]
     pub keyring: bool,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
+use crate::lifecycle::family;
 use crate::lifecycle::record::Status;
 
 /// Whom a signal is for.
@@ -22,7 +23,7 @@ pub fn kill(directory: &Directory, number: i32, aim: Aim) -> Result<()> {
     let record = directory.record()?.filter(|record| record.grouped).ok_or_else(gone)?;
     // A rootless container may have no group: its init's end is that of its pid namespace.
     if aim == Aim::All && !record.group.is_none() {
-        return Ok(record.group.kill(number)?);
+        return family::signal(&record, number);
     }
     let status = directory.status(&record)?;
     let pidfd = record.init.as_ref().and_then(|init| init.open()).ok_or_else(gone)?;
