@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use rustix::fs::statfs;
 use rustix::process::Pid;
 use sys::Call;
+use sys::mountinfo::Mounted;
 
 use crate::error::About;
 use crate::path::normal;
@@ -164,31 +165,16 @@ fn below_root(root: &Path, path: &Path) -> Option<PathBuf> {
     path.strip_prefix(root).ok().map(normal)
 }
 
-/// A line of mountinfo as a hierarchy: `id parent dev root mount options [tags] - type source super-options`.
+/// A line of mountinfo as a hierarchy.
 fn hierarchy(line: &str) -> Option<Hierarchy> {
-    let (left, right) = line.split_once(" - ")?;
-    let mut right = right.split(' ');
-    let kind = right.next()?;
-    if kind != "cgroup" && kind != "cgroup2" {
-        return None;
-    }
-    let mut left = left.split(' ').skip(3);
-    let (root, mount) = (unescape(left.next()?), unescape(left.next()?));
+    let found = sys::mountinfo::line(line, |kind| kind == "cgroup" || kind == "cgroup2")?;
+    let Mounted { root, mount, kind, options } = found;
     if kind == "cgroup2" {
         return Some(Hierarchy { controllers: Vec::new(), mount, root });
     }
     let known = |option: &&str| CONTROLLERS.contains(option) || *option == SYSTEMD;
-    let controllers: Vec<String> = right.nth(1)?.split(',').filter(known).map(String::from).collect();
+    let controllers: Vec<String> = options.split(',').filter(known).map(String::from).collect();
     (!controllers.is_empty()).then_some(Hierarchy { controllers, mount, root })
-}
-
-/// Space, tab, newline and backslash are octal escapes in mountinfo.
-fn unescape(field: &str) -> PathBuf {
-    if !field.contains('\\') {
-        return field.into();
-    }
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(field.to_string(), |text, (from, to)| text.replace(from, to)).into()
 }
 
 fn mountinfo() -> Result<&'static str> {

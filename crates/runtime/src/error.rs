@@ -120,6 +120,9 @@ pub enum Error {
     /// A control group.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// A class of service.
+    #[error(transparent)]
+    Resctrl(#[from] crate::resctrl::Error),
     /// A file of the host could not be read or written.
     #[error("{path:?}: {source}")]
     File {
@@ -167,6 +170,7 @@ impl Classify for Error {
             | Self::Exec { .. }
             | Self::Foreign { .. } => Exit::Conflict,
             Self::Cgroup(error) => error.exit(),
+            Self::Resctrl(error) => error.exit(),
             Self::Seccomp(error) => error.exit(),
             Self::Lost(_) | Self::Hook(_) | Self::File { .. } => Exit::Other,
         }
@@ -183,6 +187,7 @@ impl Classify for Error {
             Self::NotExecutable { why, .. } if why.starts_with("exec format error") => {
                 Some("it is built for another architecture, or a script without a #! line".into())
             }
+            Self::Resctrl(error) => error.hint(),
             _ => None,
         }
     }

@@ -55,6 +55,7 @@ mod refuse;
 mod relay;
 mod report;
 mod request;
+pub mod resctrl;
 mod step;
 mod supervise;
 mod terminal;

@@ -10,15 +10,10 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let notifies = profile.is_some_and(seccomp::notifies);
-    let asked = first(&[(hooks, "hooks"), (notifies, "SCMP_ACT_NOTIFY")])
-        .or_else(|| resources.and_then(of_resources));
+    let class = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
+    let members = [(hooks, "hooks"), (notifies, "SCMP_ACT_NOTIFY"), (class, "linux.intelRdt")];
+    let asked = first(&members).or_else(|| resources.and_then(of_resources));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
-}
-
-/// Refuses the first member that would have no effect.
-pub(crate) fn unsupported(spec: &Spec) -> Result<()> {
-    let rdt = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
-    first(&[(rdt, "linux.intelRdt")]).map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }
 
 /// The device list is not among these: what it forbids cannot be opened anyway (see `all_devices` of the plan).

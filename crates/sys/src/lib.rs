@@ -18,6 +18,7 @@ mod limits;
 pub mod link;
 pub mod lock;
 pub mod mount;
+pub mod mountinfo;
 mod net;
 pub mod process;
 mod root;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use testkit::Bundle;
 
-use crate::{cases, refuses, set};
+use crate::{cases, refuses};
 
 /// A controller's hierarchy of version 1; none, and the test skipped, where there is none.
 fn version_1(controller: &str) -> Option<PathBuf> {
@@ -226,16 +226,6 @@ cases! {
             let group = bundle.groups().pop().expect("a group");
             assert_eq!(std::fs::read_to_string(group.join("pids.max")).expect("pids.max"), "19\n");
             assert_eq!(std::fs::read_to_string(group.join("memory.high")).expect("memory.high"), "67108864\n");
-        };
-    }
-    "config-linux.md, IntelRdt" {
-        rdt_without_resctrl_is_refused: "`intelRdt` without a mounted resctrl is an error" => |mut bundle| {
-            if Path::new("/sys/fs/resctrl/tasks").exists() {
-                testkit::skip("resctrl is mounted");
-                return;
-            }
-            set("linux.intelRdt", json!({"closID": "x", "l3CacheSchema": "L3:0=f"}))(&mut bundle.config);
-            refuses(&bundle, "intelRdt");
         };
     }
 }

@@ -14,6 +14,7 @@ mod namespaces;
 mod operations;
 mod options;
 mod process;
+mod rdt;
 mod seccomp;
 mod state;
 mod uncovered;
@@ -107,7 +108,10 @@ const TABLES: &[(&str, &[&[Case]])] = &[
     ("runtime.md", &[state::CASES, lifecycle::CASES, operations::CASES]),
     ("bundle.md and runtime-linux.md", &[bundle::CASES]),
     ("config.md", &[values::CASES, mounts::CASES, options::CASES, process::CASES, hooks::CASES]),
-    ("config-linux.md", &[namespaces::CASES, devices::CASES, cgroups::CASES, seccomp::CASES, linux::CASES]),
+    (
+        "config-linux.md",
+        &[namespaces::CASES, devices::CASES, cgroups::CASES, rdt::CASES, seccomp::CASES, linux::CASES],
+    ),
 ];
 
 const HEAD: &str = "\

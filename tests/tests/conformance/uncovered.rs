@@ -24,8 +24,8 @@ pub(crate) const UNCOVERED: &[(&str, &str, &str)] = &[
     ),
     (
         "config-linux.md, IntelRdt",
-        "the contents of resctrl groups",
-        "needs a processor with RDT; that it is refused without is tested",
+        "what is written to `schemata`, and what of a class that exists has to match",
+        "needs a processor with RDT; tested in crates/runtime on a directory that stands in for resctrl",
     ),
     (
         "config-linux.md, Network Devices",

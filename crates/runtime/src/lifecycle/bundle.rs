@@ -9,6 +9,7 @@ use sys::Root;
 use crate::error::{Error, Result};
 use crate::letter;
 use crate::lifecycle::{directory, notify};
+use crate::resctrl;
 
 /// A bundle whose configuration was read; changes to the file mean nothing from then on.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ impl Bundle {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let file = Root::open_ambient(&path)?.open("config.json", flags, Mode::empty());
         let bytes = directory::bounded(file?, &name.display().to_string())?;
-        let (spec, warnings) = directory::parse(&bytes)?;
+        let (mut spec, warnings) = directory::parse(&bytes)?;
+        resctrl::take_older_words(&bytes, &mut spec);
         letter::required(&bytes)?;
         letter::valid(&spec)?;
         let version = spec.version();

@@ -1,11 +1,12 @@
 //! `pause`, `resume`, `update`, `ps`, `events`: what is done to a container through its control group.
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
 use crate::lifecycle::record::{Record, Status};
+use crate::resctrl;
 
 /// Stops all processes of a container where they are.
 ///
@@ -25,18 +26,41 @@ pub fn resume(directory: &Directory) -> Result<()> {
     Ok(record.group.thaw()?)
 }
 
-/// Changes the limits that `resources` names, and records them beside those that stay.
+/// Changes the limits that `resources` names and the lines of its class, and records them beside those that stay.
 ///
 /// # Errors
-/// [`Error::State`] for a container that has no process; [`Error::Cgroup`].
-pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
+/// [`Error::State`] for a container that has no process; [`Error::Invalid`] for lines without a class; [`Error::Cgroup`],
+/// [`Error::Resctrl`].
+pub fn update(
+    directory: &Directory,
+    resources: &LinuxResources,
+    class: Option<&LinuxIntelRdt>,
+) -> Result<()> {
     let record = alive(directory, "update")?;
     let resources = &meant(directory.config()?.version(), resources.clone());
+    // Refused before anything is changed.
+    let class = class.map(|lines| classed(&record).map(|group| (group, lines))).transpose()?;
     record.group.update(resources)?;
+    if let Some((group, lines)) = class {
+        group.update(lines)?;
+        let changes = serde_json::to_value(lines)
+            .map_err(|e| Error::Invalid { member: CLASS.into(), why: e.to_string() })?;
+        directory.change_config(|config| merge(&mut config["linux"]["intelRdt"], changes))?;
+    }
     let wrong =
         |e: serde_json::Error| Error::Invalid { member: "linux.resources".into(), why: e.to_string() };
     let changes = serde_json::to_value(resources).map_err(wrong)?;
     directory.change_config(|config| merge(&mut config["linux"]["resources"], changes))
+}
+
+const CLASS: &str = "linux.intelRdt";
+
+/// "If `intelRdt` is not set, the runtime MUST NOT manipulate any `resctrl` pseudo-filesystems."
+fn classed(record: &Record) -> Result<&resctrl::Group> {
+    record.resctrl.as_ref().ok_or_else(|| Error::Invalid {
+        member: CLASS.into(),
+        why: "the container was made without it, so it has no class that could be changed".into(),
+    })
 }
 
 /// The first minor version in which a `pids.limit` of 0 is a limit. The types that engines had before wrote 0 for "not set"

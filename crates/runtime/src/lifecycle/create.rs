@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use oci_spec::runtime::{LinuxIntelRdt, Spec};
 use rustix::process::Pid;
 use sys::process::Cloned;
 
@@ -21,6 +22,7 @@ use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
 use crate::request::{Guard, Manner, Request, RootSource, Stdio, Tie};
+use crate::resctrl;
 
 const SIGKILL: i32 = 9;
 
@@ -137,9 +139,10 @@ impl Draft {
 
     fn build(&mut self, creation: Creation, waits: bool) -> Result<(Cloned, Option<OwnedFd>, Vec<String>)> {
         self.directory.set_config(&creation.bundle.bytes)?;
+        let spec = &creation.bundle.spec;
+        self.classify(rdt(spec))?;
         // The groups' names first: whoever finds this record after a crash can remove them.
         self.directory.set_record(&self.record)?;
-        let spec = &creation.bundle.spec;
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
         self.record.group.make(&control::meant(spec.version(), resources.unwrap_or_default()))?;
         self.record.grouped = true;
@@ -158,6 +161,17 @@ impl Draft {
         let Some(init) = self.init.take() else { unreachable!("made above") };
         let (cloned, terminal) = init.release()?;
         Ok((cloned, terminal, warnings))
+    }
+
+    /// Makes its class of service; what of it will be the container's is recorded first.
+    fn classify(&mut self, config: Option<&LinuxIntelRdt>) -> Result<()> {
+        let (Some(config), Some(group)) = (config, &mut self.record.resctrl) else { return Ok(()) };
+        let mut claimed = group.clone();
+        let locked = claimed.claim(config)?;
+        *group = claimed;
+        self.directory.set_record(&self.record)?;
+        let Some(group) = &mut self.record.resctrl else { unreachable!("looked at above") };
+        Ok(group.make(locked, config)?)
     }
 
     fn request(&self, creation: Creation) -> Request {
@@ -179,8 +193,10 @@ impl Draft {
         let Some(pidfd) = init.pidfd() else { unreachable!("as its pid") };
         // At once: init goes on as far as it can meanwhile.
         let adopted = if is_in_its_group { Ok(()) } else { self.record.group.adopt(pid) };
+        let classified = || self.record.resctrl.as_ref().map_or(Ok(()), |group| group.adopt(pid));
         let result = adopted
             .map_err(Error::from)
+            .and_then(|()| Ok(classified()?))
             .and_then(|()| init.attend(last, |point| self.part(point, (pid, pidfd))));
         self.init = Some(init);
         result
@@ -206,6 +222,7 @@ impl Draft {
                 if self.record.init.is_none() {
                     return Err(Error::Lost("it has ended".into()));
                 }
+                self.record.resctrl.iter_mut().for_each(resctrl::Group::settle);
                 self.directory.set_record(&self.record)?;
                 self.hooked = true;
                 // Hooks of the start, where it follows at once.
@@ -231,9 +248,8 @@ impl Draft {
         } else {
             self.record.group.abandon().is_ok()
         };
-        if gone {
-            let _ = self.directory.remove();
-        }
+        let gone = self.record.resctrl.as_ref().is_none_or(|group| group.remove().is_ok()) && gone;
+        let _ = if gone { self.directory.remove() } else { self.directory.set_record(&self.record) };
         if self.hooked {
             // The error that led here is what is told.
             let _ = delete::after(&self.record);
@@ -267,7 +283,16 @@ fn record(creation: &Creation) -> Result<Record> {
         group: cgroup::Group::plan(&request)?,
         grouped: false,
         pid_namespace: family::is_whole(spec),
+        resctrl: class(spec, creation.id.as_str())?,
         keyring: creation.manner.keyring,
         init: None,
     })
+}
+
+fn rdt(spec: &Spec) -> Option<&LinuxIntelRdt> {
+    spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref())
+}
+
+fn class(spec: &Spec, id: &str) -> Result<Option<resctrl::Group>> {
+    rdt(spec).map(|config| resctrl::Group::plan(config, id, resctrl::mounted()?)).transpose()
 }

@@ -44,6 +44,9 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     } else {
         record.group.abandon()?;
     }
+    if let Some(class) = &record.resctrl {
+        class.remove()?;
+    }
     directory.remove()?;
     Ok(after(&record))
 }

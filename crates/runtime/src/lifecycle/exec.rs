@@ -175,6 +175,9 @@ impl Host {
                     if birthplace.is_none() {
                         self.record.group.adopt_at(pid, &inside)?;
                     }
+                    if let Some(class) = &self.record.resctrl {
+                        class.adopt(pid)?;
+                    }
                     if let Some(score) = process.oom_score_adj() {
                         set_score(pid, score)?;
                     }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
+use crate::resctrl;
 
 /// The version of the runtime specification that this runtime follows.
 pub const SPECIFICATION: &str = "1.3.0";
@@ -99,6 +100,9 @@ pub struct Record {
     /// It has a pid namespace of its own, with whose first process all others end.
     #[serde(default)]
     pub pid_namespace: bool,
+    /// Its class of service, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<resctrl::Group>,
     /// Its processes have session keyrings of their own.
     #[serde(default)]
     pub keyring: bool,

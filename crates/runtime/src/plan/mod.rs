@@ -19,10 +19,10 @@ use seccomp::Program;
 use crate::channel::Point;
 use crate::duties::Duties;
 use crate::error::{Error, Result};
+use crate::filter;
 use crate::hooks::HookKind;
 use crate::request::{Guard, Request, Stdio, Tie};
 use crate::step::{Action, Command, Entry, Step};
-use crate::{filter, refuse};
 use confine::confine;
 use devices::all_devices;
 use files::Files;
@@ -64,7 +64,6 @@ impl Plan {
     /// Plans the setup.
     pub(crate) fn new(request: Request, stops: Stops) -> Result<(Self, Stdio)> {
         let Request { spec, bundle, root, stdio, tie, manner, guard } = request;
-        refuse::unsupported(&spec)?;
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
         let linux = spec.linux().clone().ok_or(Error::Incomplete("linux"))?;
         let command = command(process, manner)?;

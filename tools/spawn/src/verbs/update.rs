@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use runtime::Error;
 use runtime::lifecycle::{self, Id};
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
     }
     // Engines hand over what the container was made with; who may use which device is not changed by this, as with runc.
     resources.set_devices(None);
-    lifecycle::update(&directory, &resources)?;
+    lifecycle::update(&directory, &resources, args.class()?.as_ref())?;
     Ok(0)
 }
 
@@ -144,17 +144,19 @@ fn wrong(error: serde_json::Error) -> Error {
 }
 
 impl Args {
+    /// The lines of its class of service; none where none is to be changed.
+    fn class(&self) -> Result<Option<LinuxIntelRdt>> {
+        let mut class =
+            json!({"l3CacheSchema": text(&self.l3_cache_schema), "memBwSchema": text(&self.mem_bw_schema)});
+        drop_nulls(&mut class);
+        if class.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Ok(None);
+        }
+        runtime::typed(&class).map(Some).map_err(wrong)
+    }
+
     /// What the options ask for.
     fn resources(&self) -> Result<LinuxResources> {
-        for (schema, member) in [
-            (&self.l3_cache_schema, "linux.intelRdt.l3CacheSchema"),
-            (&self.mem_bw_schema, "linux.intelRdt.memBwSchema"),
-        ] {
-            if schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
-                return Err(Error::Unsupported(member.into()));
-            }
-        }
-        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let mut resources = json!({
             "cpu": {
                 "shares": given(self.cpu_share),
@@ -180,6 +182,11 @@ impl Args {
         drop_nulls(&mut resources);
         runtime::typed(&resources).map_err(wrong)
     }
+}
+
+/// Engines write an empty text for "not set".
+fn text(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
 }
 
 /// Takes out what was not asked for.
@@ -286,7 +293,15 @@ mod tests {
         let want = json!({"memory": {"limit": 100 << 20, "swap": -1}, "cpu": {"quota": -1, "cpus": "0-1"},
             "pids": {"limit": -1}});
         assert_eq!(serde_json::to_value(resources).expect("JSON"), want);
-        let schema = Line::parse_from(["x", "c", "--l3-cache-schema", "L3:0=f"]).args.resources();
-        assert!(matches!(schema, Err(Error::Unsupported(_))));
+        let class = |words: &[&str]| {
+            let class = Line::parse_from([&["x", "c"], words].concat()).args.class().expect("lines");
+            class.map(|class| serde_json::to_value(class).expect("JSON"))
+        };
+        assert_eq!(class(&["--l3-cache-schema", "L3:0=f"]), Some(json!({"l3CacheSchema": "L3:0=f"})));
+        assert_eq!(
+            class(&["--l3-cache-schema", "", "--mem-bw-schema", "MB:0=9"]),
+            Some(json!({"memBwSchema": "MB:0=9"}))
+        );
+        assert_eq!(class(&["--mem-bw-schema", ""]), None);
     }
 }
