@@ -70,8 +70,10 @@ pub(crate) struct Locked(Root);
 /// [`Error::NotMounted`]; [`Error::Call`] for a `/proc` that cannot be read.
 pub(crate) fn mounted() -> Result<PathBuf> {
     let path = "/proc/self/mountinfo";
-    #[expect(clippy::disallowed_methods, reason = "the kernel's file about this process")]
-    let text = std::fs::read_to_string(path).call("read", || path.into())?;
+    #[allow(clippy::disallowed_methods, reason = "the kernel's file about this process")]
+    let text = std::fs::read(path).call("read", || path.into())?;
+    // A mount point may have any name.
+    let text = String::from_utf8_lossy(&text);
     find(&text).ok_or(Error::NotMounted)
 }
 
