@@ -23,10 +23,9 @@ impl Tree {
         let name = format!("rdt{}", dir.path().display().to_string().replace(['/', '.'], ""));
         std::fs::create_dir(dir.path().join("tree")).expect("mkdir");
         let options = format!("none,name={name}");
-        let mounted = Command::new("mount")
-            .args(["-t", "cgroup", "-o", &options, "cgroup"])
-            .arg(dir.path().join("tree"));
-        if !mounted.output().is_ok_and(|output| output.status.success()) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "cgroup", "-o", &options, "cgroup"]).arg(dir.path().join("tree"));
+        if !mount.output().is_ok_and(|output| output.status.success()) {
             testkit::skip("this kernel has no control groups of version 1");
             return None;
         }
