@@ -200,6 +200,11 @@ impl ContainerDraft {
         &self.id
     }
 
+    /// Random for each creation.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Writes a file of the bundle, config.json or plan.json say.
     ///
     /// # Errors

@@ -53,6 +53,9 @@ pub struct CreateDoc {
     /// Devices of the host, or their CDI names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    /// Rules of the device control group in docker's form, `c 42:* rmw` (`--device-cgroup-rule`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_rules: Vec<String>,
     /// What the process may do, and what is hidden from it.
     #[serde(skip_serializing_if = "is_default")]
     pub security: Security,
@@ -145,6 +148,9 @@ pub struct Security {
     /// Paths that are not masked and not read-only, or `ALL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmask: Vec<String>,
+    /// Further paths that are masked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mask: Vec<String>,
 }
 
 /// How a container finds other hosts.

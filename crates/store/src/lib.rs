@@ -35,7 +35,7 @@ pub mod state;
 pub use blobs::{Blob, DOCUMENT_LIMIT, NewBlob};
 pub use check::{Finding, Report};
 pub use containers::{Container, ContainerDraft};
-pub use create::CreateDoc;
+pub use create::{CreateDoc, Device, Names, Security};
 pub use document::{Document, Index, Manifest};
 pub use error::{DocumentFault, Error, Result};
 pub use follow::Follower;
