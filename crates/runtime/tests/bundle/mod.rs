@@ -7,27 +7,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+pub(crate) use testkit::bundle::DOCKERS;
 
 /// Commands of busybox that the tests use.
 pub(crate) const APPLETS: [&str; 19] = [
     "sh", "ls", "cat", "id", "env", "sleep", "echo", "mount", "hostname", "grep", "readlink", "touch",
     "kill", "wc", "pwd", "su", "mknod", "head", "stat",
-];
-pub(crate) const DOCKERS: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
 ];
 
 /// A bundle over busybox.
