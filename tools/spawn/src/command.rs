@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use nix::sys::signal::Signal;
 use runtime::convert::STOP_SIGNAL_ANNOTATION;
 
-const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = 15;
 /// The first and the last real-time signal as libc counts them.
 const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;

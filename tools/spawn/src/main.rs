@@ -3,6 +3,8 @@
 mod args;
 mod changes;
 mod command;
+mod containers;
+mod face;
 mod launch;
 mod monitor;
 mod run;
@@ -11,12 +13,15 @@ mod verbs;
 
 use std::process::ExitCode;
 
+use face::Face;
+
 fn main() -> ExitCode {
     // Where that is not allowed, a container has no more right to the file than the caller has.
     let _ = sys::binary::run_from_read_only(c"oci-spawn");
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
-    if verbs::is_called(&words) {
-        return verbs::main(&words);
+    match face::of(&words, verbs::has) {
+        Face::Runtime => verbs::main(&words),
+        Face::Containers => containers::main(),
+        Face::Pipeline => cli::run_with(args::TOOL, args::carries_lines, run::run),
     }
-    cli::run_with(args::TOOL, args::carries_lines, run::run)
 }

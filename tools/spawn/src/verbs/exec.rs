@@ -99,6 +99,13 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
+impl Args {
+    /// The container's id.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.words.first().map(String::as_str)
+    }
+}
+
 /// Runs it; the status is its own, or 0 with `--detach`.
 pub(crate) fn exec(global: &Global, args: &Args) -> Result<u8> {
     handover::preserved(0, args.preserve_fds)?;

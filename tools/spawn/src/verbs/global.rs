@@ -93,7 +93,7 @@ impl Global {
 
 /// The user's own place for who is not the host's root. Root of a user namespace may be either, an engine's user with its own
 /// ids mapped or root of a container with another's: `$USER` tells, as with runc.
-fn default_root() -> PathBuf {
+pub(crate) fn default_root() -> PathBuf {
     let is_root = rustix::process::geteuid().is_root();
     let is_hosts =
         is_root && (!cgroup::is_rootless() || std::env::var_os("USER").is_some_and(|user| user == "root"));

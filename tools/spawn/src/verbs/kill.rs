@@ -10,7 +10,7 @@ use crate::verbs::{Global, Result};
 pub(crate) struct Args {
     /// The container's id
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 
     /// The signal by name or number
     #[arg(value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]

@@ -27,7 +27,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use runtime::lifecycle::Id;
+
 use crate::args::{TOOL, VERSION};
+use crate::face;
 pub(crate) use global::Global;
 
 /// The status of a runtime whose own work failed (runc's).
@@ -89,6 +92,21 @@ enum Verb {
     Restore(unsupported::Args),
 }
 
+impl Verb {
+    /// The container of a verb that the store's containers have, too.
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::Start(args) => Some(args.id.as_str()),
+            Self::Exec(args) => args.id(),
+            Self::Kill(args) => Some(args.id.as_str()),
+            Self::Ps(args) => args.id(),
+            Self::Pause(args) | Self::Resume(args) => Some(args.id.as_str()),
+            Self::Update(args) => Some(args.id.as_str()),
+            _ => None,
+        }
+    }
+}
+
 /// The verbs' names; looked at before the command line is read, which costs more than all else here.
 const VERBS: &[&str] = &[
     "checkpoint",
@@ -110,40 +128,26 @@ const VERBS: &[&str] = &[
     "update",
 ];
 
-/// The verb that the command line's reader brings along.
-const HELP: &str = "help";
-
 /// The first descriptor beyond the standard ones.
 const FIRST: u32 = 3;
 
-/// Global options that take a value as the next word.
-const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
-/// Global options that take none.
-const FLAGS: [&str; 2] = ["--debug", "--systemd-cgroup"];
-
-/// Global options that the pipeline's face has not.
-const OURS_ALONE: [&str; 5] = ["--root", "--log", "--rootless", "--debug", "--systemd-cgroup"];
-
-/// True where the command line is a runtime's: its first word that is no global option is a verb, or it begins with an option
-/// that nobody else has; engines ask for the version behind theirs.
-pub(crate) fn is_called(words: &[String]) -> bool {
-    let first = words.first().map(|word| word.split_once('=').map_or(word.as_str(), |(key, _)| key));
-    first.is_some_and(|word| OURS_ALONE.contains(&word)) || verb(words).is_some()
+/// Whether a word is one of them.
+pub(crate) fn is_verb(word: &str) -> bool {
+    VERBS.contains(&word)
 }
 
-/// The verb of a runtime's command line.
-fn verb(words: &[String]) -> Option<&str> {
-    let mut words = words.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        if WITH_VALUE.contains(&word) {
-            words.next();
-        } else if !FLAGS.contains(&word)
-            && !word.split_once('=').is_some_and(|(key, _)| WITH_VALUE.contains(&key) || FLAGS.contains(&key))
-        {
-            return (VERBS.contains(&word) || word == HELP).then_some(word);
-        }
+/// Whether a command line without options before its verb names a container of the default state root.
+pub(crate) fn has(words: &[String]) -> bool {
+    let root = global::default_root();
+    // Reading a command line costs more than looking whether any of its words is a container.
+    let is_there = |word: &&String| word.parse::<Id>().is_ok() && root.join(word).is_dir();
+    let mut there = words.iter().skip(1).filter(is_there).peekable();
+    if there.peek().is_none() {
+        return false;
     }
-    None
+    let line = std::iter::once(TOOL).chain(words.iter().map(String::as_str));
+    let named = Line::try_parse_from(line).ok().and_then(|line| line.verb.id().map(str::to_string));
+    named.is_some_and(|id| there.any(|word| *word == id))
 }
 
 /// Runs the verb; the status is the container's own for a run in the foreground.
@@ -194,7 +198,7 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
 
 /// The status after a failure.
 fn failed(words: &[String]) -> u8 {
-    if verb(words) == Some("exec") { FAILED_EXEC } else { FAILED }
+    if face::verb(words) == Some("exec") { FAILED_EXEC } else { FAILED }
 }
 
 #[cfg(test)]
@@ -207,26 +211,5 @@ mod tests {
         let mut names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
         names.sort_unstable();
         assert_eq!(names, VERBS);
-    }
-
-    #[test]
-    fn a_verb_after_global_options_is_a_runtimes_command_line() {
-        for (line, is) in [
-            ("create x", true),
-            ("--root /r --log=/l --debug state x", true),
-            ("--systemd-cgroup --rootless true kill x", true),
-            ("--log-format text --debug=false state x", true),
-            ("help", true),
-            ("-- create", false),
-            ("-d", false),
-            ("--log-format json -- sh", false),
-            ("--root create", true),
-            ("--root=/r --version", true),
-            ("--log /l nonsense", true),
-            ("web", false),
-        ] {
-            let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-            assert_eq!(is_called(&words), is, "{line}");
-        }
     }
 }

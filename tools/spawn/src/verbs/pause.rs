@@ -9,7 +9,7 @@ use crate::verbs::{Global, Result};
 pub(crate) struct Args {
     /// The container's id
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 /// Stops them where they are.

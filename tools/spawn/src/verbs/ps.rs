@@ -22,6 +22,13 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
+impl Args {
+    /// The container's id.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.words.first().map(String::as_str)
+    }
+}
+
 /// How a list is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

@@ -98,7 +98,7 @@ pub(crate) struct Args {
 
     /// The container's id
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 /// A value; none of an empty text, which engines write for "not set".
