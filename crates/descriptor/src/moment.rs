@@ -6,7 +6,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Now, with nanoseconds.
 pub fn now() -> String {
-    DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Nanos, true)
+    of(SystemTime::now())
+}
+
+/// A moment, with nanoseconds.
+pub fn of(moment: SystemTime) -> String {
+    DateTime::<Utc>::from(moment).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
 /// The moment so many seconds after 1970, or before; none outside the years that chrono counts.

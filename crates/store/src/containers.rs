@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use descriptor::{ContainerLine, Digest};
 use rustix::fs::OFlags;
@@ -14,6 +15,7 @@ use sys::Root;
 use sys::lock::{Kind, Lock};
 
 pub use crate::create::{Mount, Process};
+use crate::event::{Event, Subject};
 use crate::files::{About, Durable, found};
 use crate::staging::{StagedDir, discard, discard_container};
 use crate::{CreateDoc, DOCUMENT_LIMIT, DocumentFault, Error, Result, State, Store, files, names};
@@ -24,6 +26,8 @@ const DIRECTORIES: [&str; 5] = ["init", "upper", "work", "rootfs", "files"];
 const STATE_LIMIT: u64 = 64 << 10;
 /// The instance of a container whose state a power cut took: no line names it any more, its name and id still do.
 const LOST_INSTANCE: &str = "lost";
+/// How long who waits for a container's process may take to record its end.
+const AFTER_AN_END: Duration = Duration::from_millis(50);
 /// The fewest digits by which a container may be named.
 const SHORTEST_ID: usize = 4;
 
@@ -33,7 +37,7 @@ pub struct ContainerDraft {
     store: Store,
     staged: StagedDir,
     id: String,
-    name: String,
+    doc: CreateDoc,
     instance: String,
     durable: Durable,
 }
@@ -64,6 +68,7 @@ impl Store {
     /// [`Error::BadName`], or a failed call.
     pub fn draft_successor(&self, doc: &CreateDoc) -> Result<ContainerDraft> {
         names::check_name(&doc.name)?;
+        let doc = self.distinct(doc)?;
         let json = doc.to_bytes()?;
         let id = Digest::of(&json).hex();
         let staged = StagedDir::new(self)?;
@@ -78,7 +83,7 @@ impl Store {
         }
         // What is removed after its first use is not kept through a power cut.
         let durable = if doc.auto_remove { Durable::No } else { Durable::Yes };
-        Ok(ContainerDraft { store: self.clone(), staged, id, name: doc.name.clone(), instance, durable })
+        Ok(ContainerDraft { store: self.clone(), staged, id, doc, instance, durable })
     }
 
     /// The container of a name, an id, or at least four digits that only one id begins with.
@@ -136,6 +141,19 @@ impl Store {
         if container.instance == line.instance { Ok(container) } else { Err(Error::OtherInstance { id }) }
     }
 
+    /// The document, with a number where a container of the same choices was renamed since: its id is taken, its name not.
+    fn distinct(&self, doc: &CreateDoc) -> Result<CreateDoc> {
+        let mut doc = doc.clone();
+        loop {
+            match self.open_container(&doc.id()?, None) {
+                Ok(Some(other)) if other.name != doc.name => doc.again = Some(doc.again.unwrap_or(1) + 1),
+                // Half-made or damaged: for the publication to judge.
+                Ok(_) | Err(Error::Document { .. } | Error::WrongKind { .. }) => return Ok(doc),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     pub(crate) fn has_container(&self, id: &str) -> Result<bool> {
         let path = format!("containers/{id}");
         Ok(found(files::lstat(self.dir(), &path)).about(&path)?.is_some())
@@ -156,7 +174,7 @@ impl Store {
     }
 }
 
-fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
+pub(crate) fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
     let path = format!("containers/{id}/create.json");
     let rule = |text: &str| Error::document(&path, DocumentFault::Rule(text.into()));
     let bytes = files::read_bounded(store.dir(), &path, DOCUMENT_LIMIT)?.ok_or_else(|| rule("is missing"))?;
@@ -218,12 +236,14 @@ impl ContainerDraft {
     /// # Errors
     /// [`Error::NameTaken`] with the holder's id, [`Error::Exists`], or a failed call; nothing is left then.
     pub fn publish(self) -> Result<Container> {
-        let Self { store, staged, id, name, instance, durable } = self;
+        let Self { store, staged, id, doc, instance, durable } = self;
+        let name = doc.name.clone();
         if durable == Durable::Yes {
             files::sync_files(staged.root())?;
         }
         let _lock = store.lock_names()?;
         store.must_be_free(&name)?;
+        store.must_have_volumes(&doc)?;
         let path = format!("containers/{id}");
         if store.has_container(&id)? {
             match store.open_container(&id, None) {
@@ -244,6 +264,12 @@ impl ContainerDraft {
         if !fresh {
             return Err(Error::Exists { id });
         }
+        let image = doc.image.map(|image| image.to_string()).unwrap_or_default();
+        store.note(
+            &Event::new(Subject::Container, "create", &*id, &*name)
+                .with_all(&doc.labels)
+                .with("image", image),
+        );
         Ok(Container { store, id, name, instance })
     }
 }
@@ -302,6 +328,35 @@ impl Container {
         serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::document(&path, e))
     }
 
+    /// Its state, put right where it cannot be true any more after a crash or a reboot ([`State::settled`]).
+    ///
+    /// Where nobody holds the container's lock, what was wrong is written, too. A caller who holds it looks at
+    /// [`Container::state`] and [`State::settled`] himself.
+    ///
+    /// # Errors
+    /// As [`Container::state`].
+    pub fn settle(&self) -> Result<State> {
+        let state = self.state()?;
+        let Some(right) = state.settled() else { return Ok(state) };
+        let is_past = state.boot_id.is_some() && state.boot_id != crate::state::boot_id();
+        // Of this boot, who starts it or waits for it will say how it ended.
+        let unless_held = if is_past { right.clone() } else { state.clone() };
+        if state.status != right.status && !is_past {
+            if self.try_lock()?.is_none() {
+                return Ok(unless_held);
+            }
+            std::thread::sleep(AFTER_AN_END);
+        }
+        let Some(_lock) = self.try_lock()? else { return Ok(unless_held) };
+        let state = self.state()?;
+        let Some(right) = state.settled() else { return Ok(state) };
+        match self.set_state(&right) {
+            // Who may only read the store sees the truth all the same.
+            Ok(()) | Err(Error::Call { .. }) => Ok(right),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Its state as it was last written; [`State::now`] is what is true.
     ///
     /// # Errors
@@ -352,7 +407,7 @@ impl Container {
     /// As [`Container::create`] and [`Container::state`].
     pub fn line(&self) -> Result<ContainerLine> {
         let doc = self.create()?;
-        let state = self.state()?;
+        let state = self.settle()?;
         let digest = Digest::from_hex(&self.id).map_err(|_| Error::NoContainer(self.id.clone()))?;
         Ok(ContainerLine {
             digest,
@@ -380,7 +435,17 @@ impl Container {
     /// # Errors
     /// A failed call: `EXDEV` or `EBUSY` where something is still mounted inside, whose files stay.
     pub fn remove(self) -> Result<()> {
-        discard_container(&self.store, &self.id, &self.name)
+        let doc = self.create().ok();
+        discard_container(&self.store, &self.id, &self.name)?;
+        let doc = doc.unwrap_or_default();
+        let event = Event::new(Subject::Container, "destroy", &*self.id, &*self.name).with_all(&doc.labels);
+        self.store.note(&event);
+        // A one-off takes along what nobody else has a name for.
+        let is_nameless = |mount: &Mount| mount.kind == "volume" && mount.source.is_none();
+        if doc.auto_remove && doc.mounts.iter().any(is_nameless) {
+            self.store.remove_volumes_of(&self.id)?;
+        }
+        Ok(())
     }
 
     fn relative(&self) -> String {

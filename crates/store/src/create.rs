@@ -80,6 +80,9 @@ pub struct CreateDoc {
     /// Where the output of a run in the background is kept: how many bytes a file, and how many files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub log: BTreeMap<String, String>,
+    /// The second, third, ... container of these choices, where those before were renamed: so that each has its own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<u32>,
     /// Choices of a version that knows more.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,

@@ -138,6 +138,33 @@ pub enum Error {
     /// No container has this name or id.
     #[error("no container {0:?}")]
     NoContainer(String),
+    /// A name that breaks the rules for volumes' names.
+    #[error("{name:?} is no name for a volume: {why}")]
+    BadVolumeName {
+        /// The name.
+        name: String,
+        /// Which rule.
+        why: &'static str,
+    },
+    /// No volume has this name.
+    #[error("no volume {0:?}")]
+    NoVolume(String),
+    /// Something makes use of the volume.
+    #[error("the volume {name:?} is in use{}", users(by))]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The containers that name it; none where a container is just being made with it, or run.
+        by: Vec<String>,
+    },
+    /// A filter that is not understood.
+    #[error("{word:?}: {why}")]
+    BadFilter {
+        /// As it was given.
+        word: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No image has this name.
     #[error("the store has no image of the name {0:?}")]
     NoImage(String),
@@ -208,6 +235,10 @@ fn list(available: &[String]) -> String {
     if available.is_empty() { "none at all".into() } else { available.join(", ") }
 }
 
+fn users(by: &[String]) -> String {
+    if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) }
+}
+
 impl Error {
     /// The store's error inside an [`std::io::Error`], as [`crate::Follower`] and the writers wrap it.
     pub fn inside(error: &std::io::Error) -> Option<&Self> {
@@ -241,10 +272,16 @@ impl Classify for Error {
                 Errno::PERM | Errno::ACCESS | Errno::ROFS => Exit::Privilege,
                 _ => Exit::Other,
             },
-            Self::NoPlace | Self::BadName { .. } | Self::Ambiguous { .. } => Exit::Usage,
-            Self::NoBlob(_) | Self::NoPlatform { .. } | Self::NoContainer(_) | Self::NoImage(_) => {
-                Exit::NotFound
-            }
+            Self::NoPlace
+            | Self::BadName { .. }
+            | Self::BadVolumeName { .. }
+            | Self::BadFilter { .. }
+            | Self::Ambiguous { .. } => Exit::Usage,
+            Self::NoBlob(_)
+            | Self::NoPlatform { .. }
+            | Self::NoContainer(_)
+            | Self::NoVolume(_)
+            | Self::NoImage(_) => Exit::NotFound,
             Self::WrongKind { .. }
             | Self::WrongSize { .. }
             | Self::WrongDigest { .. }
@@ -255,6 +292,7 @@ impl Classify for Error {
             | Self::LayoutVersion { .. }
             | Self::OtherStore { .. }
             | Self::NameTaken { .. }
+            | Self::VolumeInUse { .. }
             | Self::Exists { .. }
             | Self::OtherInstance { .. } => Exit::Conflict,
             Self::Abandoned { .. } | Self::Restarted(_) => Exit::Upstream,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sys::lock::{Kind, Lock};
 
+use crate::event::{Event, Subject};
 use crate::files::{About, Durable};
 use crate::open::EMPTY_INDEX;
 use crate::{DocumentFault, Error, Result, Store, document, files};
@@ -65,7 +66,9 @@ impl Store {
             Some(at) => manifests[at] = entry,
             None => manifests.push(entry),
         }
-        self.write_index(&index)
+        self.write_index(&index)?;
+        self.note(&Event::new(Subject::Image, "tag", image.digest.to_string(), reference));
+        Ok(())
     }
 
     /// Takes a name away; false where nothing had it. The image stays.
@@ -77,13 +80,15 @@ impl Store {
         let mut index = self.read_index()?.unwrap_or_else(empty);
         let known = self.heal(&mut index)?;
         let manifests = manifests(&mut index)?;
-        let before = manifests.len();
-        manifests.retain(|entry| name_of(entry) != Some(reference));
-        let removed = manifests.len() < before;
+        let named: Vec<Value> = manifests.extract_if(.., |entry| name_of(entry) == Some(reference)).collect();
+        let removed = !named.is_empty();
         if removed || known {
             self.write_index(&index)?;
         }
         files::unlink(self.dir(), &ref_path(reference))?;
+        if let Some(image) = named.first().and_then(|entry| descriptor_of(entry).ok()) {
+            self.note(&Event::new(Subject::Image, "untag", image.digest.to_string(), reference));
+        }
         Ok(removed)
     }
 

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use sys::Call;
 use sys::lock::Lock;
 
+use crate::event::{Event, Subject};
 use crate::files::About;
 use crate::index::lock_file;
 use crate::{Error, Result, Store, files};
@@ -19,18 +20,22 @@ const LONGEST: usize = 255;
 
 /// Words that mean something else where a name may stand: the verbs of oci-spawn, runc's and those beyond it, and the lists
 /// of oci-inspect.
-const RESERVED: [&str; 25] = [
+const RESERVED: [&str; 34] = [
     "attach",
     "checkpoint",
     "containers",
     "create",
     "delete",
+    "df",
+    "diff",
     "events",
     "exec",
     "features",
+    "history",
     "images",
     "init",
     "kill",
+    "layers",
     "list",
     "logs",
     "pause",
@@ -42,8 +47,13 @@ const RESERVED: [&str; 25] = [
     "spec",
     "start",
     "state",
+    "stats",
     "stop",
+    "top",
+    "tree",
+    "unpause",
     "update",
+    "volumes",
     "wait",
 ];
 
@@ -141,7 +151,9 @@ impl Store {
         rustix::fs::renameat_with(self.dir(), &old, self.dir(), &new, RenameFlags::empty())
             .call("rename", || format!("{old:?}, {new:?}"))
             .about(format!("containers/{id}"))?;
-        files::sync_parent(self.dir(), &new)
+        files::sync_parent(self.dir(), &new)?;
+        self.note(&Event::new(Subject::Container, "rename", id, to).with("oldName", from));
+        Ok(())
     }
 
     /// Refuses a name that belongs to a container that is there.

@@ -15,7 +15,7 @@ use crate::{Error, Result, files, staging};
 /// The layout this version writes.
 const LAYOUT: u64 = 1;
 /// The directories of a store.
-const DIRECTORIES: [&str; 10] = [
+const DIRECTORIES: [&str; 11] = [
     "blobs",
     "blobs/sha256",
     "ingest",
@@ -23,6 +23,7 @@ const DIRECTORIES: [&str; 10] = [
     "layers",
     "fixes",
     "containers",
+    "volumes",
     "names",
     "refs",
     "leases",

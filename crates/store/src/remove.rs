@@ -88,7 +88,8 @@ impl Tree<'_> {
     }
 }
 
-fn names(dir: BorrowedFd<'_>) -> sys::Result<Vec<CString>> {
+/// The names in a directory, byte for byte, without `.` and `..`.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> sys::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir).call("getdents64", String::new)? {
         let entry = entry.call("getdents64", String::new)?;

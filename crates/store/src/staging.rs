@@ -191,15 +191,34 @@ pub(crate) fn discard(store: &Store, path: &str) -> Result<()> {
     released(removed, store, &key, lock)
 }
 
+/// As [`discard`], unless `keep` says why not; no container is made or removed while it looks.
+pub(crate) fn discard_unless(store: &Store, path: &str, keep: impl FnOnce() -> Result<()>) -> Result<()> {
+    let key = files::random_hex(8)?;
+    let lock = lock_key(store, &key)?;
+    // After the staging lock, as a sweeper takes them.
+    let moved = store.lock_names().and_then(|_names| {
+        keep()?;
+        move_here(store, path, &key)
+    });
+    if let Err(e) = moved {
+        release_key(store, &key, lock)?;
+        return Err(e);
+    }
+    released(remove_tree(store.dir(), format!("staging/{key}")), store, &key, lock)
+}
+
 /// Removes a container's directory and then frees its name, both or, after a death, the rest by a sweeper.
+///
+/// The name is the one it has by then: `name`, or what it was renamed to.
 pub(crate) fn discard_container(store: &Store, id: &str, name: &str) -> Result<()> {
     let key = files::random_hex(8)?;
     let lock = lock_key(store, &key)?;
-    let gone = intend(&lock, id, name).and_then(|()| {
-        // After the staging lock, as a sweeper takes them.
-        let _names = store.lock_names()?;
+    // After the staging lock, as a sweeper takes them.
+    let gone = store.lock_names().and_then(|_names| {
+        let name = store.name_of_id(id, name)?.unwrap_or_else(|| name.into());
+        intend(&lock, id, &name)?;
         move_here(store, &format!("containers/{id}"), &key)?;
-        store.free_name(name, id)
+        store.free_name(&name, id)
     });
     let removed = gone.and_then(|()| remove_tree(store.dir(), format!("staging/{key}")));
     released(removed, store, &key, lock)

@@ -2,11 +2,16 @@
 //!
 //! A process is named by pid, start time and boot: a pid alone is another process sooner or later.
 
-use descriptor::Status;
+use std::time::{Duration, SystemTime};
+
 use descriptor::moment::now;
+use descriptor::{Status, moment};
 use serde::{Deserialize, Serialize};
 
 pub use sys::identity::{boot_id, start_time};
+
+/// The exit code of a process whose end nobody saw, as docker gives it after a crash of its own or of the host.
+pub const UNSEEN: u8 = 255;
 
 /// state.json of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,9 +152,44 @@ impl State {
         }
     }
 
+    /// What has to be written in place of a state that cannot be true: its process has ended and nobody is left to record
+    /// how, or it is of another boot. None where it is as it says, or where a living monitor will say so.
+    ///
+    /// Nobody knows the exit code: it is [`UNSEEN`]. The end is dated to the latest it can have been: the beginning of this
+    /// boot, or now. Control groups of another boot are forgotten with it; those of this one may still be there.
+    pub fn settled(&self) -> Option<Self> {
+        let mut state = self.clone();
+        let is_past = |boot: &Option<String>| boot.is_some() && *boot != boot_id();
+        if state.mount.as_ref().is_some_and(|mount| Some(&mount.boot_id) != boot_id().as_ref()) {
+            state.mount = None;
+        }
+        let ran = matches!(self.status, Status::Running | Status::Paused);
+        let is_watched = self.monitor.as_ref().is_some_and(Process::is_alive);
+        if ran && !self.is_alive() && !is_watched {
+            let rebooted = is_past(&self.boot_id);
+            state.set_stopped(Some(UNSEEN));
+            if rebooted {
+                state.group = None;
+                state.finished_at = end_before_boot(self.started_at.as_deref()).or(state.finished_at);
+            }
+        } else if !ran && !is_watched {
+            state.monitor = None;
+        }
+        (state != *self).then_some(state)
+    }
+
     /// Whether the container's process lives: the same pid, start time and boot.
     pub fn is_alive(&self) -> bool {
         let (Some(pid), Some(started)) = (self.pid, self.start_time) else { return false };
         self.boot_id.is_some() && self.boot_id == boot_id() && start_time(pid) == Some(started)
     }
+}
+
+/// When this boot began, unless the container was started, by the clock, after that.
+fn end_before_boot(started: Option<&str>) -> Option<String> {
+    let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since_boot = Duration::new(since_boot.tv_sec.try_into().ok()?, since_boot.tv_nsec.try_into().ok()?);
+    let boot = SystemTime::now().checked_sub(since_boot)?;
+    let is_later = started.and_then(moment::parse).is_some_and(|started| started > boot);
+    (!is_later).then(|| moment::of(boot))
 }
