@@ -94,12 +94,38 @@ fn a_taken_name_is_refused_with_its_holder() {
     store.rename_container("web", "old").expect("rename");
     assert_eq!(store.container("old").expect("old").id(), web.id());
     assert_eq!(store.container(web.id()).expect("by id").name(), "old");
-    assert!(matches!(
-        store.draft_container(&doc("web")).expect("draft").publish(),
-        Err(Error::Exists { .. })
-    ));
     store.draft_container(&other).expect("draft").publish().expect("the name is free");
     assert_eq!(entries(dir.path(), "staging"), 0);
+}
+
+#[test]
+fn the_same_choices_under_a_name_that_was_given_up_make_another_container() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let first = make(&store, "web");
+    store.rename_container("web", "old").expect("rename");
+    let second = make(&store, "web");
+    store.rename_container("web", "older").expect("rename");
+    let third = make(&store, "web");
+    assert_eq!(store.container("old").expect("old").id(), first.id());
+    assert_eq!(store.container("older").expect("older").id(), second.id());
+    assert_eq!([second.create().expect("doc").again, third.create().expect("doc").again], [Some(2), Some(3)]);
+    assert_eq!(store.check().expect("check").findings, []);
+    for name in ["old", "older", "web"] {
+        store.container(name).expect(name).remove().expect("remove");
+    }
+    assert_eq!(make(&store, "web").id(), first.id(), "the same choices, the same id");
+}
+
+#[test]
+fn a_container_is_removed_with_the_name_it_has_by_then() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let web = make(&store, "web");
+    store.rename_container("web", "new").expect("rename");
+    web.remove().expect("remove");
+    assert_eq!((entries(dir.path(), "containers"), entries(dir.path(), "names")), (0, 0));
+    assert_eq!(store.check().expect("check").findings, []);
 }
 
 #[test]
