@@ -17,12 +17,12 @@ const SPAWN: &str = "oci-mount --rm -- sleep 1000 <rootfs >line; oci-spawn <line
 
 /// Waits until the container is held, kills the holder, and waits until the container is gone.
 const KILLED: &str = "
-    for i in $(seq 100); do [ -n \"$(oci-inspect containers)\" ] && break; sleep 0.05; done
+    for i in $(seq 100); do [ -n \"$(oci-inspect containers -a)\" ] && break; sleep 0.05; done
     sleep 0.5
     kill -$SIGNAL $holder
     wait $holder 2>/dev/null
-    for i in $(seq 100); do [ -z \"$(oci-inspect containers)\" ] && break; sleep 0.05; done
-    oci-inspect containers";
+    for i in $(seq 100); do [ -z \"$(oci-inspect containers -a)\" ] && break; sleep 0.05; done
+    oci-inspect containers -a";
 
 #[test]
 fn a_killed_holder_leaves_no_one_off() {

@@ -34,23 +34,39 @@ pub fn is_line(line: &[u8]) -> bool {
     parsed.is_some_and(|value| value["mediaType"].is_string() && value.get("schemaVersion").is_none())
 }
 
-/// Parses a line and panics unless it is in bounds and satisfies the schema of its media type.
+/// Parses a line and panics unless it is in bounds and satisfies the schema of its media type. A document names its schema
+/// itself and may be longer.
 pub fn validated(line: &[u8]) -> Value {
     let shown = String::from_utf8_lossy(line);
-    assert!(line.len() < LONGEST, "a line of {} bytes: {shown}", line.len() + 1);
     let value: Value = serde_json::from_slice(line).unwrap_or_else(|e| panic!("not a line: {e}: {shown:?}"));
+    if let Some(id) = value["schema"].as_str() {
+        let schema = SCHEMAS.iter().find(|schema| schema.document["$id"] == id);
+        return checked(
+            schema.unwrap_or_else(|| panic!("no schema under schemas/ is {id:?}: {shown}")),
+            value,
+        );
+    }
+    assert!(line.len() < LONGEST, "a line of {} bytes: {shown}", line.len() + 1);
     let media_type = value["mediaType"].as_str().unwrap_or_else(|| panic!("no mediaType: {shown}"));
     let schema = SCHEMAS
         .iter()
         .find(|schema| names(&schema.document, media_type))
         .unwrap_or_else(|| panic!("no schema under schemas/ is for {media_type:?}: {shown}"));
+    checked(schema, value)
+}
+
+fn checked(schema: &Schema, value: Value) -> Value {
     let errors: Vec<String> =
         schema.validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{} refuses {shown}\n{}", schema.name, errors.join("\n"));
+    assert!(errors.is_empty(), "{} refuses {value}\n{}", schema.name, errors.join("\n"));
     value
 }
 
+/// The schemas of lines alone: a document has the members of a line, and more.
 fn names(schema: &Value, media_type: &str) -> bool {
+    if schema["properties"].get("schema").is_some() {
+        return false;
+    }
     let member = &schema["properties"]["mediaType"];
     member["const"] == media_type
         || member["enum"].as_array().is_some_and(|types| types.iter().any(|one| one == media_type))

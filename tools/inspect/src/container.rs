@@ -6,8 +6,9 @@ use overlay::Mounted;
 use serde_json::{Value, json};
 use store::Container;
 
+use crate::answer::{Answers, Shape};
 use crate::output::{self, Report};
-use crate::survey;
+use crate::{docker, survey};
 
 /// The line, with nothing in it that is not true now.
 pub(crate) fn line(container: &Container) -> Result<ContainerLine, Failure> {
@@ -19,12 +20,18 @@ pub(crate) fn line(container: &Container) -> Result<ContainerLine, Failure> {
 }
 
 /// Shows it.
-pub(crate) fn show(container: &Container, stage: &cli::Stage, full: bool) -> Result<(), Failure> {
-    let line = line(container)?;
-    if full {
-        return output::json(&everything(container, line)?);
+pub(crate) fn show(
+    container: &Container,
+    stage: &cli::Stage,
+    answers: &mut Answers,
+    sizes: bool,
+) -> Result<(), Failure> {
+    match answers.shape() {
+        Shape::Brief { to_a_person: true } => report(container, &line(container)?)?.write(),
+        Shape::Brief { to_a_person: false } => stage.emit(&Line::Container(line(container)?)),
+        Shape::Full => answers.give(everything(container, line(container)?)?),
+        Shape::Docker => answers.give(docker::container(container, sizes)?),
     }
-    if output::to_a_person() { report(container, &line)?.write() } else { stage.emit(&Line::Container(line)) }
 }
 
 fn everything(container: &Container, line: ContainerLine) -> Result<Value, Failure> {
@@ -37,7 +44,7 @@ fn everything(container: &Container, line: ContainerLine) -> Result<Value, Failu
             value[name] = document;
         }
     }
-    Ok(value)
+    Ok(output::document("container.v1", value))
 }
 
 fn report(container: &Container, line: &ContainerLine) -> Result<Report, Failure> {

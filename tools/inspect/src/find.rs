@@ -34,7 +34,7 @@ pub(crate) fn find(store: &Store, text: &str) -> Result<Thing, Failure> {
         return by_digest(store, &digest);
     }
     Err(Failure::new(Exit::NotFound, what(), "no image, layer or container of this name, digest or id")
-        .with_hint("oci-inspect images and oci-inspect containers list what there is"))
+        .with_hint("oci-inspect images and oci-inspect containers -a list what there is"))
 }
 
 /// The line of an image that the store has.

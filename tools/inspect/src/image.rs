@@ -5,12 +5,19 @@ use descriptor::{Exit, ImageLine, Line};
 use serde_json::{Value, json};
 use store::{DOCUMENT_LIMIT, Document, Form, Image, Store};
 
-use crate::args::Args;
+use crate::answer::{Answers, Shape};
+use crate::args::One;
 use crate::output::{self, Report};
-use crate::{find, survey};
+use crate::{docker, find, survey};
 
 /// Shows it.
-pub(crate) fn show(store: &Store, stage: &cli::Stage, line: ImageLine, args: &Args) -> Result<(), Failure> {
+pub(crate) fn show(
+    store: &Store,
+    stage: &cli::Stage,
+    line: ImageLine,
+    args: &One,
+    answers: &mut Answers,
+) -> Result<(), Failure> {
     let what = || name(&line);
     if args.raw {
         let bytes = store.read_document(&line.descriptor.digest, DOCUMENT_LIMIT).during(what)?;
@@ -27,23 +34,31 @@ pub(crate) fn show(store: &Store, stage: &cli::Stage, line: ImageLine, args: &Ar
             for (entry, _) in present {
                 let mut one = find::line(store, entry, line.reference.clone());
                 one.pinned = None;
-                show_one(store, stage, one, args)?;
+                show_one(store, stage, one, args, answers)?;
             }
             Ok(())
         }
         (Document::Index(index), Some(wanted)) => {
             let entry = index.choose(wanted).during(what)?.clone();
-            show_one(store, stage, find::line(store, entry, line.reference.clone()), args)
+            show_one(store, stage, find::line(store, entry, line.reference.clone()), args, answers)
         }
-        _ => show_one(store, stage, line, args),
+        _ => show_one(store, stage, line, args, answers),
     }
 }
 
-fn show_one(store: &Store, stage: &cli::Stage, line: ImageLine, args: &Args) -> Result<(), Failure> {
-    if args.full {
-        return output::json(&everything(store, line)?);
+fn show_one(
+    store: &Store,
+    stage: &cli::Stage,
+    line: ImageLine,
+    args: &One,
+    answers: &mut Answers,
+) -> Result<(), Failure> {
+    match answers.shape() {
+        Shape::Brief { to_a_person: true } => report(store, &line)?.write(),
+        Shape::Brief { to_a_person: false } => stage.emit(&Line::Image(line)),
+        Shape::Full => answers.give(everything(store, line)?),
+        Shape::Docker => answers.give(docker::image(store, &line, args.platform.as_ref())?),
     }
-    if output::to_a_person() { report(store, &line)?.write() } else { stage.emit(&Line::Image(line)) }
 }
 
 fn name(line: &ImageLine) -> String {
@@ -73,7 +88,7 @@ fn everything(store: &Store, line: ImageLine) -> Result<Value, Failure> {
             value["present"] = present.iter().map(|(entry, _)| entry.digest.to_string()).collect();
         }
     }
-    Ok(value)
+    Ok(output::document("image.v1", value))
 }
 
 fn layers(store: &Store, image: &Image) -> Value {

@@ -5,6 +5,7 @@ use descriptor::{Descriptor, Digest, Exit, media};
 use serde_json::{Value, json};
 use store::{Form, LayerTree, Store};
 
+use crate::answer::{Answers, Shape};
 use crate::output::{self, Report};
 use crate::survey;
 
@@ -54,17 +55,21 @@ impl Layer {
     }
 
     /// Shows it.
-    pub(crate) fn show(&self, store: &Store, full: bool) -> Result<(), Failure> {
+    pub(crate) fn show(&self, store: &Store, answers: &mut Answers) -> Result<(), Failure> {
         let mut value = self.describe(store);
-        if full {
-            value["images"] = json!(self.images);
-            if let Some(tree) = &self.tree {
-                value["unpacked"] = serde_json::to_value(tree.meta())
-                    .map_err(|e| Failure::new(Exit::Other, "layer.json", e))?;
+        match answers.shape() {
+            Shape::Brief { to_a_person: true } => self.report().write(),
+            Shape::Brief { to_a_person: false } => output::json(&output::document("layer.v1", value)),
+            Shape::Full => {
+                value["images"] = json!(self.images);
+                if let Some(tree) = &self.tree {
+                    value["unpacked"] = serde_json::to_value(tree.meta())
+                        .map_err(|e| Failure::new(Exit::Other, "layer.json", e))?;
+                }
+                answers.give(output::document("layer.v1", value))
             }
-            return output::json(&value);
+            Shape::Docker => Err(Failure::usage("a layer", "docker has no document for one")),
         }
-        if output::to_a_person() { self.report().write() } else { output::json(&value) }
     }
 
     fn report(&self) -> Report {

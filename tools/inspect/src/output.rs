@@ -12,6 +12,13 @@ pub(crate) fn to_a_person() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// How many characters fit into a line of the terminal; none where stdout is none.
+pub(crate) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    // A terminal that knows no size says 0.
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Writes all bytes.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
@@ -27,6 +34,26 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     let text = if to_a_person() { format!("{value:#}\n") } else { format!("{value}\n") };
     write(descriptor::printable(text).as_bytes())
+}
+
+/// Writes a text: exactly, or with what steers a terminal escaped where one reads it.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    if !to_a_person() {
+        return write(text.as_bytes());
+    }
+    let lines: Vec<String> =
+        text.split('\n').map(|line| line.split('\t').map(escaped).collect::<Vec<_>>().join("\t")).collect();
+    write(lines.join("\n").as_bytes())
+}
+
+/// A document of ours: a line's members, or others, and which schema it has.
+pub(crate) fn document(schema: &str, members: Value) -> Value {
+    let mut all = serde_json::Map::new();
+    all.insert("schema".into(), format!("urn:ocipipe:schema:inspect.{schema}").into());
+    if let Value::Object(members) = members {
+        all.extend(members);
+    }
+    all.into()
 }
 
 /// A report: a column of labels, a column of values.
@@ -57,26 +84,4 @@ impl Report {
         }
         write(format!("{text}\n").as_bytes())
     }
-}
-
-/// A table with a heading; columns as wide as their widest cell.
-pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
-    let heading = heading.map(str::to_string);
-    let all: Vec<[String; N]> =
-        std::iter::once(&heading).chain(rows).map(|row| row.each_ref().map(|cell| escaped(cell))).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let mut text = String::new();
-    for row in &all {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    write(text.as_bytes())
-}
-
-/// The first digits of a digest or id, as docker shows them.
-pub(crate) fn short(hex: &str) -> String {
-    hex.chars().take(12).collect()
 }

@@ -5,10 +5,16 @@ use descriptor::{Exit, Line, RootfsLine};
 use serde_json::json;
 use store::{Form, Store};
 
+use crate::answer::{Answers, Shape};
 use crate::output::{self, Report};
 
 /// Shows what a rootfs line speaks of, read again from this store.
-pub(crate) fn show(store: &Store, stage: &cli::Stage, line: RootfsLine, full: bool) -> Result<(), Failure> {
+pub(crate) fn show(
+    store: &Store,
+    stage: &cli::Stage,
+    line: RootfsLine,
+    answers: &mut Answers,
+) -> Result<(), Failure> {
     let what = || format!("rootfs of image {}", line.image);
     let image = store.image(&line.image, line.platform.as_ref()).during(what)?;
     let (digest, size) = RootfsLine::identity(&image.diff_ids);
@@ -32,14 +38,16 @@ pub(crate) fn show(store: &Store, stage: &cli::Stage, line: RootfsLine, full: bo
         let missing = || Failure::new(Exit::NotFound, format!("layer {diff_id}"), "it is not unpacked");
         trees.push(tree.ok_or_else(missing)?.path());
     }
-    if full {
-        let mut value = Line::Rootfs(ours).to_json();
-        value["diffIDs"] = json!(image.diff_ids);
-        value["trees"] = json!(trees);
-        return output::json(&value);
-    }
-    if !output::to_a_person() {
-        return stage.emit(&Line::Rootfs(ours));
+    match answers.shape() {
+        Shape::Docker => return Err(Failure::usage("a rootfs", "docker has no document for one")),
+        Shape::Full => {
+            let mut value = Line::Rootfs(ours).to_json();
+            value["diffIDs"] = json!(image.diff_ids);
+            value["trees"] = json!(trees);
+            return answers.give(output::document("rootfs.v1", value));
+        }
+        Shape::Brief { to_a_person: false } => return stage.emit(&Line::Rootfs(ours)),
+        Shape::Brief { to_a_person: true } => {}
     }
     let mut report = Report::default();
     report.row("rootfs", digest);

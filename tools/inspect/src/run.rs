@@ -4,42 +4,71 @@ use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, ImageLine, Line};
 use store::Store;
 
-use crate::args::Args;
+use crate::answer::Answers;
+use crate::args::{Args, List, One};
 use crate::find::{Thing, find};
-use crate::{check, container, image, lists, rootfs};
+use crate::lists::{containers, images};
+use crate::{check, container, image, rootfs};
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
-    if args.check {
+    if let Some(list) = &args.list {
+        if let Some(option) = args.one.given() {
+            return Err(Failure::usage(option, "a list's options stand behind its word"));
+        }
+        return lists(&store, stage, list, args.common.quiet).map(|()| 0);
+    }
+    if args.one.check {
         return check::check(&store, stage).map(|()| 0);
     }
-    match &args.what[..] {
-        [list] if list == "images" => lists::images(&store, stage).map(|()| 0),
-        [list] if list == "containers" => lists::containers(&store, stage).map(|()| 0),
-        [] => {
-            let lines = stage.lines()?;
-            Ok(stage.for_each(lines, |stage, line| of_line(&store, stage, line, &args)))
-        }
-        named => {
-            let named = named.iter().map(Ok);
-            Ok(stage.for_each(named, |stage, text: &String| show(&store, stage, find(&store, text)?, &args)))
-        }
+    things(&store, stage, &args.one)
+}
+
+fn lists(store: &Store, stage: &Stage, list: &List, ids_only: bool) -> Result<(), Failure> {
+    match list {
+        List::Images(args) => images::images(store, stage, args, ids_only),
+        List::Containers(args) => containers::containers(store, stage, args, ids_only),
     }
 }
 
-fn show(store: &Store, stage: &Stage, thing: Thing, args: &Args) -> Result<(), Failure> {
+/// Shows what is named, or what the lines on stdin speak of.
+fn things(store: &Store, stage: &mut Stage, args: &One) -> Result<u8, Failure> {
+    let mut answers = Answers::new(args);
+    if !answers.are_lines() {
+        stage.keep_errors_home();
+    }
+    let status = if args.what.is_empty() {
+        let lines = stage.lines()?;
+        stage.for_each(lines, |stage, line| of_line(store, stage, line, args, &mut answers))
+    } else {
+        let named = args.what.iter().map(Ok);
+        let show =
+            |stage: &mut Stage, text: &String| show(store, stage, find(store, text)?, args, &mut answers);
+        stage.for_each(named, show)
+    };
+    answers.finish()?;
+    Ok(status)
+}
+
+fn show(
+    store: &Store,
+    stage: &Stage,
+    thing: Thing,
+    args: &One,
+    answers: &mut Answers,
+) -> Result<(), Failure> {
     match thing {
-        Thing::Image(line) => image::show(store, stage, line, args),
-        Thing::Layer(layer) => no_image("a layer", args).and_then(|()| layer.show(store, args.full)),
+        Thing::Image(line) => image::show(store, stage, line, args, answers),
+        Thing::Layer(layer) => no_image("a layer", args).and_then(|()| layer.show(store, answers)),
         Thing::Container(one) => {
-            no_image("a container", args).and_then(|()| container::show(&one, stage, args.full))
+            no_image("a container", args).and_then(|()| container::show(&one, stage, answers, args.size))
         }
     }
 }
 
 /// Refuses the options that images alone have an answer to.
-fn no_image(kind: &str, args: &Args) -> Result<(), Failure> {
+fn no_image(kind: &str, args: &One) -> Result<(), Failure> {
     if args.raw || args.manifests {
         return Err(Failure::usage(kind, "--raw and --manifests are for images"));
     }
@@ -47,22 +76,28 @@ fn no_image(kind: &str, args: &Args) -> Result<(), Failure> {
 }
 
 /// Shows what a line speaks of: its digest and kind count, the rest is read again from the store.
-fn of_line(store: &Store, stage: &Stage, line: Line, args: &Args) -> Result<(), Failure> {
+fn of_line(
+    store: &Store,
+    stage: &Stage,
+    line: Line,
+    args: &One,
+    answers: &mut Answers,
+) -> Result<(), Failure> {
     match line {
         Line::Image(line) => {
             let what = || format!("image {}", line.descriptor.digest);
             store.owns(line.store.as_deref()).during(what)?;
             let thing = Thing::Image(known(store, &line).during(what)?);
-            show(store, stage, thing, args)
+            show(store, stage, thing, args, answers)
         }
         Line::Rootfs(line) => {
             store.owns(Some(&line.store)).during(|| format!("rootfs {}", line.digest))?;
             no_image("a rootfs", args)?;
-            rootfs::show(store, stage, line, args.full)
+            rootfs::show(store, stage, line, answers)
         }
         Line::Container(line) => {
             let container = store.resolve_line(&line).during(|| format!("container {}", line.digest))?;
-            show(store, stage, Thing::Container(container), args)
+            show(store, stage, Thing::Container(container), args, answers)
         }
         // Handled where lines are read.
         Line::Error(line) => Err(Failure::travelling(line)),

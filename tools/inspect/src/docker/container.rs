@@ -1,0 +1,215 @@
+//! A container.
+
+use cli::{During, Failure};
+use descriptor::Status;
+use serde_json::{Value, json};
+use store::{Container, CreateDoc, Image, State, Store};
+
+use crate::docker::{host_config, image, with_all_members};
+use crate::text::{NEVER, familiar};
+use crate::{survey, usage};
+
+/// The exit status of a container whose end nobody saw, as docker has it after a crash of its own.
+pub(crate) const UNSEEN: u8 = 255;
+
+/// What a document is made of, read once.
+struct Parts<'a> {
+    container: &'a Container,
+    create: CreateDoc,
+    state: State,
+    /// config.json, an empty object where there is none.
+    spec: Value,
+    image: Option<Image>,
+    /// The configuration of its image.
+    image_config: Value,
+}
+
+/// Docker's document of a container; with sizes where they are asked for.
+pub(crate) fn container(container: &Container, sizes: bool) -> Result<Value, Failure> {
+    let what = || format!("container {}", container.name());
+    let create = container.create().during(what)?;
+    // The image may be gone: its layers are what the container needs.
+    let image = create.image.as_ref().and_then(|digest| container.store().image(digest, None).ok());
+    let config = image.as_ref().and_then(|one| image::config(container.store(), one).ok());
+    let parts = Parts {
+        container,
+        state: container.state().during(what)?,
+        spec: container.document("config.json").during(what)?.unwrap_or_else(|| json!({})),
+        image_config: config.map(|config| config["config"].clone()).unwrap_or_default(),
+        create,
+        image,
+    };
+    let mut value = parts.head();
+    value["HostConfig"] = host_config::host_config(&parts.create, &parts.spec);
+    value["GraphDriver"] = json!({"Data": parts.directories(), "Name": "overlay2"});
+    if sizes {
+        let own = usage::content(container).during(what)?;
+        let below = parts.image.as_ref().map_or(0, |one| image::size_of(container.store(), one));
+        value["SizeRw"] = json!(own);
+        value["SizeRootFs"] = json!(own + below);
+    }
+    value["Mounts"] = parts.create.mounts.iter().map(|mount| mount_point(container.store(), mount)).collect();
+    value["Config"] = parts.config();
+    value["NetworkSettings"] = network(&parts.create.network);
+    Ok(value)
+}
+
+impl Parts<'_> {
+    fn head(&self) -> Value {
+        let args = self.spec["process"]["args"].as_array().cloned().unwrap_or_default();
+        let file = |name: &str| self.container.path().join(name).display().to_string();
+        let log = self.container.root().and_then(|root| Ok(root.lstat("log").is_ok())).unwrap_or_default();
+        let image = self.image.as_ref().map(|one| one.config_digest).or(self.create.image);
+        json!({
+            "Id": self.container.id(),
+            "Created": self.state.created_at.as_deref().unwrap_or(NEVER),
+            "Path": args.first().cloned().unwrap_or_else(|| json!("")),
+            "Args": args.get(1..).unwrap_or_default(),
+            "State": state(&self.state),
+            "Image": image.map(|digest| digest.to_string()).unwrap_or_default(),
+            "ResolvConfPath": file("files/resolv.conf"), "HostnamePath": file("files/hostname"),
+            "HostsPath": file("files/hosts"), "LogPath": if log { file("log") } else { String::new() },
+            "Name": format!("/{}", self.container.name()), "RestartCount": 0, "Driver": "overlay2",
+            "Platform": "linux", "MountLabel": "", "ProcessLabel": "",
+            "AppArmorProfile": self.create.security.apparmor.as_deref().unwrap_or_default(), "ExecIDs": null,
+        })
+    }
+
+    fn directories(&self) -> Value {
+        let dir = |name: &str| self.container.path().join(name).display().to_string();
+        let plan = self.container.document("plan.json").ok().flatten().unwrap_or_default();
+        let store = self.container.store().path();
+        let trees = plan["image"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let lowers =
+            std::iter::once(dir("init")).chain(trees.map(|tree| store.join(tree).display().to_string()));
+        json!({
+            "LowerDir": lowers.collect::<Vec<_>>().join(":"), "MergedDir": dir("rootfs"),
+            "UpperDir": dir("upper"), "WorkDir": dir("work"),
+        })
+    }
+
+    fn config(&self) -> Value {
+        let (create, process) = (&self.create, &self.create.process);
+        let mut config = with_all_members(&self.image_config);
+        config["Hostname"] = self.spec["hostname"].as_str().unwrap_or_default().into();
+        config["Domainname"] = json!(create.names.domain.as_deref().unwrap_or_default());
+        if let Some(user) = &process.user {
+            config["User"] = json!(user);
+        }
+        config["Tty"] = json!(self.spec["process"]["terminal"].as_bool().unwrap_or_default());
+        config["Env"] = self.env();
+        match (&process.entrypoint, &process.args) {
+            (Some(entrypoint), args) => {
+                config["Entrypoint"] = super::list_or_null(entrypoint);
+                config["Cmd"] = json!(args);
+            }
+            (None, Some(args)) => config["Cmd"] = json!(args),
+            (None, None) => {}
+        }
+        config["Image"] = json!(image_name(self.container.store(), create));
+        if let Some(cwd) = &process.cwd {
+            config["WorkingDir"] = json!(cwd);
+        }
+        let mut labels = self.image_config["Labels"].as_object().cloned().unwrap_or_default();
+        labels.extend(create.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
+        config["Labels"] = labels.into();
+        if let Some(signal) = &create.stop_signal {
+            config["StopSignal"] = json!(signal);
+        }
+        if let Some(seconds) = create.stop_timeout {
+            config["StopTimeout"] = json!(seconds);
+        }
+        config
+    }
+
+    /// The environment without the host name, which docker adds only when the container starts.
+    fn env(&self) -> Value {
+        let chosen = self.create.process.env.iter().any(|entry| entry.starts_with("HOSTNAME="));
+        let all = self.spec["process"]["env"].as_array().cloned().unwrap_or_default();
+        let keep =
+            |entry: &Value| chosen || !entry.as_str().is_some_and(|text| text.starts_with("HOSTNAME="));
+        all.into_iter().filter(keep).collect()
+    }
+}
+
+/// The name of its image, the digest where it has none any more.
+pub(crate) fn image_name(store: &Store, create: &CreateDoc) -> String {
+    let Some(digest) = &create.image else { return String::new() };
+    survey::name_of(store, digest).map_or_else(|| digest.to_string(), |name| familiar(&name).to_string())
+}
+
+/// The word that docker has for a status.
+pub(crate) fn status(status: Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Stopped => "exited",
+    }
+}
+
+/// How its last process ended; 0 where none did.
+pub(crate) fn exit_code(state: &State) -> u8 {
+    match state.now() {
+        Status::Stopped => state.exit_code.unwrap_or(UNSEEN),
+        _ => 0,
+    }
+}
+
+fn state(state: &State) -> Value {
+    let now = state.now();
+    let lives = matches!(now, Status::Running | Status::Paused);
+    json!({
+        "Status": status(now), "Running": lives, "Paused": now == Status::Paused, "Restarting": false,
+        "OOMKilled": state.oom_killed, "Dead": false,
+        "Pid": if lives { state.pid.unwrap_or_default() } else { 0 }, "ExitCode": exit_code(state),
+        "Error": state.error.as_deref().unwrap_or_default(),
+        "StartedAt": state.started_at.as_deref().unwrap_or(NEVER),
+        "FinishedAt": state.finished_at.as_deref().unwrap_or(NEVER),
+    })
+}
+
+fn mount_point(store: &Store, mount: &store::create::Mount) -> Value {
+    let source = mount.source.as_deref().unwrap_or_default();
+    let mode = if mount.read_only { "ro" } else { "" };
+    let mut value = json!({"Type": mount.kind});
+    let propagation =
+        mount.options.iter().find(|option| option.ends_with("shared") || option.ends_with("slave"));
+    match &*mount.kind {
+        "volume" => {
+            value["Name"] = json!(source);
+            value["Source"] = json!(store.path().join("volumes").join(source).join("_data"));
+        }
+        _ => value["Source"] = json!(source),
+    }
+    value["Destination"] = json!(mount.target);
+    if mount.kind == "volume" {
+        value["Driver"] = json!("local");
+    }
+    value["Mode"] = json!(mode);
+    value["RW"] = json!(!mount.read_only && mount.kind != "image");
+    let default = if mount.kind == "bind" { "rprivate" } else { "" };
+    value["Propagation"] = json!(propagation.map_or(default, String::as_str));
+    value
+}
+
+/// What docker tells of networks: here a container has none, the host's, or another container's.
+fn network(mode: &str) -> Value {
+    let endpoint = json!({
+        "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null, "NetworkID": "",
+        "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
+        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
+    });
+    let networks = match mode {
+        "" => json!({}),
+        shared if shared.starts_with("container:") => json!({}),
+        name => json!({name: endpoint}),
+    };
+    json!({
+        "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "HairpinMode": false,
+        "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null, "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
+        "Networks": networks,
+    })
+}
