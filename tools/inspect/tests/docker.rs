@@ -59,6 +59,7 @@ fn mount(kind: &str, source: &str, target: &str, read_only: bool) -> Mount {
 /// A container with a choice of everything.
 fn chosen(f: &Fixture) -> store::Container {
     let mut doc = CreateDoc { name: "chosen".into(), network: "private".into(), ..CreateDoc::default() };
+    f.store.create_volume("data", &Default::default()).expect("a volume");
     doc.process.env = vec!["A=1".into()];
     doc.process.user = Some("web".into());
     doc.process.args = Some(vec!["sleep".into(), "9".into()]);

@@ -1,5 +1,7 @@
 //! A container.
 
+use std::path::{Path, PathBuf};
+
 use cli::{During, Failure};
 use descriptor::Status;
 use serde_json::{Value, json};
@@ -8,9 +10,6 @@ use store::{Container, CreateDoc, Image, State, Store};
 use crate::docker::{host_config, image, with_all_members};
 use crate::text::{NEVER, familiar};
 use crate::{survey, usage};
-
-/// The exit status of a container whose end nobody saw, as docker has it after a crash of its own.
-pub(crate) const UNSEEN: u8 = 255;
 
 /// What a document is made of, read once.
 struct Parts<'a> {
@@ -33,7 +32,7 @@ pub(crate) fn container(container: &Container, sizes: bool) -> Result<Value, Fai
     let config = image.as_ref().and_then(|one| image::config(container.store(), one).ok());
     let parts = Parts {
         container,
-        state: container.state().during(what)?,
+        state: container.settle().during(what)?,
         spec: container.document("config.json").during(what)?.unwrap_or_else(|| json!({})),
         image_config: config.map(|config| config["config"].clone()).unwrap_or_default(),
         create,
@@ -48,7 +47,7 @@ pub(crate) fn container(container: &Container, sizes: bool) -> Result<Value, Fai
         value["SizeRw"] = json!(own);
         value["SizeRootFs"] = json!(own + below);
     }
-    value["Mounts"] = parts.create.mounts.iter().map(|mount| mount_point(container.store(), mount)).collect();
+    value["Mounts"] = parts.create.mounts.iter().map(|mount| parts.mount_point(mount)).collect();
     value["Config"] = parts.config();
     value["NetworkSettings"] = network(&parts.create.network);
     Ok(value)
@@ -86,6 +85,43 @@ impl Parts<'_> {
             "LowerDir": lowers.collect::<Vec<_>>().join(":"), "MergedDir": dir("rootfs"),
             "UpperDir": dir("upper"), "WorkDir": dir("work"),
         })
+    }
+
+    fn mount_point(&self, mount: &store::create::Mount) -> Value {
+        let is_volume = mount.kind == "volume";
+        let mut value = json!({"Type": mount.kind});
+        if is_volume {
+            let path = self.volume(mount);
+            // _data lies in the directory that has the volume's name.
+            let name = path.parent().and_then(Path::file_name).unwrap_or_default();
+            value["Name"] = json!(name.to_string_lossy());
+            value["Source"] = json!(path.display().to_string());
+        } else {
+            value["Source"] = json!(mount.source.as_deref().unwrap_or_default());
+        }
+        value["Destination"] = json!(mount.target);
+        if is_volume {
+            value["Driver"] = json!("local");
+        }
+        value["Mode"] = json!(if mount.read_only { "ro" } else { "" });
+        value["RW"] = json!(!mount.read_only && mount.kind != "image");
+        let is_propagation = |option: &&String| {
+            ["shared", "slave", "private"].iter().any(|kind| option.trim_start_matches('r') == *kind)
+        };
+        let default = if mount.kind == "bind" { "rprivate" } else { "" };
+        value["Propagation"] =
+            json!(mount.options.iter().find(is_propagation).map_or(default, String::as_str));
+        value
+    }
+
+    /// Where a volume's files are: one without a name is known by where config.json mounts it from.
+    fn volume(&self, mount: &store::create::Mount) -> PathBuf {
+        if let Some(name) = &mount.source {
+            return self.container.store().path().join("volumes").join(name).join("_data");
+        }
+        let mounts = self.spec["mounts"].as_array().into_iter().flatten();
+        let here = mounts.filter(|one| one["destination"].as_str() == Some(&mount.target)).last();
+        here.and_then(|one| one["source"].as_str()).map(PathBuf::from).unwrap_or_default()
     }
 
     fn config(&self) -> Value {
@@ -151,7 +187,7 @@ pub(crate) fn status(status: Status) -> &'static str {
 /// How its last process ended; 0 where none did.
 pub(crate) fn exit_code(state: &State) -> u8 {
     match state.now() {
-        Status::Stopped => state.exit_code.unwrap_or(UNSEEN),
+        Status::Stopped => state.exit_code.unwrap_or(store::state::UNSEEN),
         _ => 0,
     }
 }
@@ -167,30 +203,6 @@ fn state(state: &State) -> Value {
         "StartedAt": state.started_at.as_deref().unwrap_or(NEVER),
         "FinishedAt": state.finished_at.as_deref().unwrap_or(NEVER),
     })
-}
-
-fn mount_point(store: &Store, mount: &store::create::Mount) -> Value {
-    let source = mount.source.as_deref().unwrap_or_default();
-    let mode = if mount.read_only { "ro" } else { "" };
-    let mut value = json!({"Type": mount.kind});
-    let propagation =
-        mount.options.iter().find(|option| option.ends_with("shared") || option.ends_with("slave"));
-    match &*mount.kind {
-        "volume" => {
-            value["Name"] = json!(source);
-            value["Source"] = json!(store.path().join("volumes").join(source).join("_data"));
-        }
-        _ => value["Source"] = json!(source),
-    }
-    value["Destination"] = json!(mount.target);
-    if mount.kind == "volume" {
-        value["Driver"] = json!("local");
-    }
-    value["Mode"] = json!(mode);
-    value["RW"] = json!(!mount.read_only && mount.kind != "image");
-    let default = if mount.kind == "bind" { "rprivate" } else { "" };
-    value["Propagation"] = json!(propagation.map_or(default, String::as_str));
-    value
 }
 
 /// What docker tells of networks: here a container has none, the host's, or another container's.

@@ -3,26 +3,20 @@
 use std::time::SystemTime;
 
 use cli::{During, Failure, Stage};
-use descriptor::{Digest, Line, Status};
+use descriptor::{Line, Status};
 use serde_json::{Value, json};
+use store::filter::{ContainerFilter, Filters, Of};
 use store::{Container, CreateDoc, State, Store};
 
 use crate::args::{ContainersArgs, ListForm};
 use crate::docker::{self, exit_code, image_name};
 use crate::find::{Thing, find};
 use crate::form::{Format, plain};
-use crate::lists::filter::{Filters, name_fits};
 use crate::lists::{Rows, tell, tell_ids, wanted};
 use crate::table::{Column, fixed, flexible};
 use crate::text::{self, created_at, cut, short};
 use crate::{container, usage};
 
-/// What `--filter` understands.
-const KEYS: [&str; 10] =
-    ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"];
-/// The words for a status; the last two are never seen here.
-const STATUSES: [&str; 8] =
-    ["created", "running", "paused", "exited", "stopped", "restarting", "removing", "dead"];
 /// The most characters of a command in the table, its quotes aside.
 const COMMAND: usize = 20;
 const COLUMNS: [(Column, &str); 7] = [
@@ -36,12 +30,12 @@ const COLUMNS: [(Column, &str); 7] = [
 ];
 
 /// A container as the list sees it.
-struct Entry {
-    container: Container,
-    create: CreateDoc,
-    state: State,
+pub(crate) struct Entry {
+    pub(crate) container: Container,
+    pub(crate) create: CreateDoc,
+    pub(crate) state: State,
     /// What is true now.
-    status: Status,
+    pub(crate) status: Status,
 }
 
 /// Shows them, those that were made last first.
@@ -71,27 +65,22 @@ pub(crate) fn containers(
 
 /// Those that are asked for.
 fn entries(store: &Store, args: &ContainersArgs) -> Result<Vec<Entry>, Failure> {
-    let filters = Filters::parse(&args.filter, &KEYS)?;
-    filters.check("status", &STATUSES)?;
-    let ancestors = filters.values("ancestor").iter().map(|name| layers_of(store, name));
-    let ancestors = ancestors.collect::<Result<Vec<_>, _>>()?;
-    let moment = |key: &str| -> Result<Vec<Option<String>>, Failure> {
-        filters.values(key).iter().map(|name| made(store, name)).collect()
-    };
-    let (before, since) = (moment("before")?, moment("since")?);
+    let what = || "containers".to_string();
+    let filters = Filters::parse(Of::Containers, &args.filter).during(what)?;
     let last = args.last.or(args.latest.then_some(1));
-    let all = args.all || last.is_some() || filters.has("status") || filters.has("exited");
+    let of_all = ["status", "exited"].iter().any(|key| !filters.values(key).is_empty());
+    let all = args.all || last.is_some() || of_all;
+    let image_of = |name: &str| match find(store, name) {
+        Ok(Thing::Image(line)) => Some(line.descriptor.digest),
+        _ => None,
+    };
+    let filter = ContainerFilter::new(store, filters, image_of).during(what)?;
     let mut entries: Vec<Entry> = Vec::new();
-    for container in store.containers().during(|| "containers".into())? {
+    for container in store.containers().during(what)? {
+        // Removed since the list was read, or damaged: --check tells of that.
+        let Ok(true) = filter.fits(&container) else { continue };
         let Some(entry) = entry(container) else { continue };
-        let created = &entry.state.created_at;
-        let is_wanted = (all || matches!(entry.status, Status::Running | Status::Paused))
-            && before.iter().all(|moment| created < moment)
-            && since.iter().all(|moment| created > moment)
-            && (ancestors.is_empty()
-                || ancestors.iter().any(|(digest, layers)| is_of(&entry, digest, layers)))
-            && fits(&entry, &filters, store);
-        if is_wanted {
+        if all || matches!(entry.status, Status::Running | Status::Paused) {
             entries.push(entry);
         }
     }
@@ -100,54 +89,10 @@ fn entries(store: &Store, args: &ContainersArgs) -> Result<Vec<Entry>, Failure> 
     Ok(entries)
 }
 
-/// None for what was removed since the list was read, or is damaged: `--check` tells of that.
-fn entry(container: Container) -> Option<Entry> {
-    let (create, state) = (container.create().ok()?, container.state().ok()?);
+/// None for what cannot be read.
+pub(crate) fn entry(container: Container) -> Option<Entry> {
+    let (create, state) = (container.create().ok()?, container.settle().ok()?);
     Some(Entry { status: state.now(), container, create, state })
-}
-
-/// An image, by its digest and its layers.
-fn layers_of(store: &Store, name: &str) -> Result<(Digest, Vec<Digest>), Failure> {
-    let what = || format!("--filter ancestor={name}");
-    match find(store, name)? {
-        Thing::Image(line) => {
-            let image = store.image(&line.descriptor.digest, None).during(what)?;
-            Ok((line.descriptor.digest, image.diff_ids))
-        }
-        _ => Err(Failure::usage(what(), "it is no image")),
-    }
-}
-
-/// Whether a container is of an image, or of one that was made upon it.
-fn is_of(entry: &Entry, digest: &Digest, layers: &[Digest]) -> bool {
-    entry.create.image.as_ref() == Some(digest)
-        || (!layers.is_empty() && entry.create.diff_ids.starts_with(layers))
-}
-
-fn made(store: &Store, name: &str) -> Result<Option<String>, Failure> {
-    let what = || format!("container {name:?}");
-    let container = store.container(name).during(what)?;
-    Ok(container.state().during(what)?.created_at)
-}
-
-fn fits(entry: &Entry, filters: &Filters, store: &Store) -> bool {
-    let (create, name) = (&entry.create, entry.container.name());
-    let status = docker::status(entry.status);
-    let volume = |wanted: &str| {
-        create.mounts.iter().any(|mount| mount.source.as_deref() == Some(wanted) || mount.target == wanted)
-    };
-    let exited =
-        |wanted: &str| entry.status == Status::Stopped && wanted.parse() == Ok(exit_code(&entry.state));
-    filters.any("name", |wanted| name_fits(name, wanted))
-        && filters.any("id", |wanted| entry.container.id().starts_with(wanted))
-        && filters.any("status", |wanted| wanted == status || (wanted == "stopped" && status == "exited"))
-        && filters.any("exited", exited)
-        && filters.any("network", |wanted| create.network == wanted)
-        && filters.any("volume", volume)
-        && (!filters.has("label") || {
-            let labels = labels(create, store);
-            filters.labels(|key| labels[key].as_str())
-        })
 }
 
 /// The image's labels and, over them, the container's own.

@@ -1,22 +1,21 @@
 //! Images: docker's `images`.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use cli::{During, Failure, Stage};
-use descriptor::{ImageLine, Line};
+use descriptor::{ImageLine, Line, moment};
 use serde_json::{Value, json};
+use store::filter::{Filters, ImageFacts, ImageFilter, Of};
 use store::{Document, Image, Store};
 
 use crate::args::{ImagesArgs, ListForm};
 use crate::find::{self, Thing};
-use crate::lists::filter::{Filters, glob};
 use crate::lists::{Rows, tell, tell_ids, wanted};
 use crate::table::{Column, fixed, flexible};
 use crate::text::{self, created_at, repository_and_tag, short};
 use crate::{docker, survey};
 
-/// What `--filter` understands.
-const KEYS: [&str; 5] = ["before", "dangling", "label", "reference", "since"];
 const COLUMNS: [(Column, &str); 6] = [
     (flexible("REPOSITORY", 16), "Repository"),
     (flexible("TAG", 12), "Tag"),
@@ -35,20 +34,15 @@ struct Entry {
 /// Shows all images of index.json, those without a name last.
 pub(crate) fn images(store: &Store, stage: &Stage, args: &ImagesArgs, ids_only: bool) -> Result<(), Failure> {
     let rows = wanted(&args.form, ids_only)?;
-    let filters = Filters::parse(&args.filter, &KEYS)?;
-    filters.check("dangling", &["true", "false", "1", "0"])?;
-    let made = |key: &str| -> Result<Vec<Option<String>>, Failure> {
-        filters.values(key).iter().map(|name| made(store, name)).collect()
-    };
-    let (before, since) = (made("before")?, made("since")?);
+    let what = || "images".to_string();
+    let named = args.name.iter().map(|name| format!("reference={name}"));
+    let words = args.filter.iter().cloned().chain(named);
+    let filters = Filters::parse(Of::Images, words).during(what)?;
+    let filter = ImageFilter::new(filters, |name| made(store, name)).during(what)?;
     let mut entries = Vec::new();
-    for (name, descriptor) in store.roots().during(|| "images".into())? {
+    for (name, descriptor) in store.roots().during(what)? {
         let entry = Entry { image: image(store, &descriptor), line: find::line(store, descriptor, name) };
-        let created = created(&entry);
-        let is_wanted = fits(&entry, &filters, args.name.as_deref())
-            && before.iter().all(|moment| created < *moment)
-            && since.iter().all(|moment| created > *moment);
-        if is_wanted {
+        if fits(&entry, &filter) {
             entries.push(entry);
         }
     }
@@ -81,28 +75,24 @@ fn created(entry: &Entry) -> Option<String> {
     entry.image.as_ref()?.config.created().clone()
 }
 
-fn made(store: &Store, name: &str) -> Result<Option<String>, Failure> {
-    match find::find(store, name)? {
-        Thing::Image(line) => {
-            let image = image(store, &line.descriptor);
-            Ok(image.and_then(|image| image.config.created().clone()))
-        }
-        _ => Err(Failure::usage(format!("--filter {name}"), "it is no image")),
-    }
+/// When an image was made; one that does not say was made before all others.
+fn moment(created: Option<&str>) -> SystemTime {
+    created.and_then(moment::parse).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn fits(entry: &Entry, filters: &Filters, name: Option<&str>) -> bool {
-    let reference = entry.line.reference.as_deref();
-    let fits_name = |pattern: &str| {
-        let (repository, tag) = repository_and_tag(reference);
-        let pattern = text::familiar(pattern);
-        reference.is_some() && (glob(&repository, pattern) || glob(&format!("{repository}:{tag}"), pattern))
-    };
-    let labels = entry.image.as_ref().and_then(|image| image.config.config().as_ref()?.labels().as_ref());
-    name.is_none_or(fits_name)
-        && filters.any("reference", fits_name)
-        && filters.any("dangling", |wanted| matches!(wanted, "true" | "1") == reference.is_none())
-        && filters.labels(|key| labels?.get(key).map(String::as_str))
+fn made(store: &Store, name: &str) -> Option<SystemTime> {
+    let Ok(Thing::Image(line)) = find::find(store, name) else { return None };
+    image(store, &line.descriptor).map(|image| moment(image.config.created().as_deref()))
+}
+
+fn fits(entry: &Entry, filter: &ImageFilter) -> bool {
+    let config = entry.image.as_ref().and_then(|image| image.config.config().as_ref());
+    let labels = config.and_then(|config| config.labels().clone()).map(BTreeMap::from_iter);
+    filter.fits(&ImageFacts {
+        reference: entry.line.reference.as_deref(),
+        labels: labels.as_ref(),
+        created: Some(moment(created(entry).as_deref())),
+    })
 }
 
 fn row(store: &Store, entry: &Entry, form: &ListForm, now: SystemTime) -> Value {

@@ -3,7 +3,6 @@
 //! A row is a JSON object with the names that docker's templates use; a table shows some of them.
 
 pub(crate) mod containers;
-pub(crate) mod filter;
 pub(crate) mod images;
 
 use cli::Failure;
