@@ -9,7 +9,7 @@ use crate::error::About;
 use crate::group::{Group, Version};
 
 /// `SIGKILL`'s number (signal(7)).
-const KILL: i32 = 9;
+pub(crate) const KILL: i32 = 9;
 
 /// A group that forks faster than it is signalled is asked for its processes this often.
 const ROUNDS: usize = 10;

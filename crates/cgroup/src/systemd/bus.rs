@@ -52,14 +52,15 @@ impl Bus {
         // "Authentication Protocol": the kernel tells who we are; the name is the uid's digits in hexadecimal.
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
-        bus.write(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+        // BEGIN goes before the answer, as systemd's own clients send it: what systemd reads together with a later BEGIN (256 bytes
+        // at most, bus_socket_read_auth in its bus-socket.c) lies there unread until more comes.
+        bus.write(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
         let mut line = String::new();
         bus.wait_for_bytes()?;
         io::Read::take(&mut bus.stream, LINE_BYTES).read_line(&mut line)?;
         if !line.starts_with("OK ") {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "refused at the authentication"));
         }
-        bus.write(b"BEGIN\r\n")?;
         Ok(bus)
     }
 
@@ -230,4 +231,37 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
     let why = if late { format!("no answer within {} s", PATIENCE.as_secs()) } else { error.to_string() };
     Error::Systemd { what: what.into(), name: String::new(), why: format!("{}: {why}", path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn all_of_the_authentication_is_there_before_it_is_answered() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("private");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let manager = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().expect("a client");
+            peer.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+            let mut said = Vec::new();
+            while !said.ends_with(b"BEGIN\r\n") {
+                let mut bytes = [0; 64];
+                match peer.read(&mut bytes) {
+                    Ok(count) if count > 0 => said.extend(&bytes[..count]),
+                    _ => break,
+                }
+            }
+            peer.write_all(b"OK 0123\r\n").expect("an answer");
+            String::from_utf8(said).expect("a text")
+        });
+        Bus::open(&path).expect("a connection");
+        let said = manager.join().expect("a manager");
+        assert!(said.starts_with("\0AUTH EXTERNAL ") && said.ends_with("\r\nBEGIN\r\n"), "{said:?}");
+    }
 }

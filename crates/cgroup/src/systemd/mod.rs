@@ -39,7 +39,8 @@ pub(crate) fn plan(request: &Request<'_>) -> Result<(Unit, Version, Vec<Place>)>
 }
 
 impl Group {
-    /// Lets systemd make the unit with this process in it, and writes the limits that were asked for.
+    /// Lets systemd make the unit with this process in it, and writes the limits that were asked for. Where they cannot be
+    /// written the unit goes, and the process with it.
     pub(crate) fn start(&self, unit: &Unit, pid: Pid) -> Result<()> {
         let resources = self.pending.clone().unwrap_or_default();
         let mut properties = fixed(unit, pid);
@@ -54,6 +55,8 @@ impl Group {
             answer => answer?,
         }
         self.complete(&resources, pid).inspect_err(|_| {
+            // An init ignores the SIGTERM that systemd would begin with, and systemd would wait for it.
+            let _ = self.kill(crate::kill::KILL);
             let _ = bus.stop(&unit.name);
         })
     }
