@@ -1,5 +1,6 @@
 //! From a rootfs line to a container: what the image is, what was chosen, the name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cli::{During, Failure, Stage};
@@ -10,6 +11,11 @@ use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
 
 use crate::args::Choices;
 use crate::{bundle, names};
+
+/// The scope that a container is made under, set by `oci-scope`: what is made under it is removed with it.
+const SCOPE_VARIABLE: &str = "OCIPIPE_SCOPE";
+/// The label that says so.
+const SCOPE_LABEL: &str = "org.ocipipe.scope";
 
 /// What all containers of a call share.
 pub(crate) struct Maker<'a> {
@@ -85,7 +91,7 @@ impl Maker<'_> {
             network: choices.net.as_str().into(),
             hostname: choices.hostname.clone(),
             read_only: choices.read_only,
-            labels: choices.label.iter().cloned().collect(),
+            labels: labels(&choices.label, std::env::var(SCOPE_VARIABLE).ok()),
             auto_remove: choices.rm,
             keep_on_failure: choices.keep_on_failure,
             http_proxy: choices.no_http_proxy.then_some(false),
@@ -153,6 +159,12 @@ impl Maker<'_> {
     }
 }
 
+/// The labels that were chosen, and the scope's, which is not for the user to choose.
+fn labels(chosen: &[(String, String)], scope: Option<String>) -> BTreeMap<String, String> {
+    let scope = scope.filter(|scope| !scope.is_empty()).map(|scope| (SCOPE_LABEL.into(), scope));
+    chosen.iter().cloned().chain(scope).collect()
+}
+
 fn mount(volume: &Volume) -> Result<Mount, Failure> {
     let text = |path: &Path| {
         path.to_str().map(String::from).ok_or_else(|| Failure::usage("-v", format!("{path:?} is not UTF-8")))
@@ -164,4 +176,18 @@ fn mount(volume: &Volume) -> Result<Mount, Failure> {
         read_only: volume.read_only,
         options: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_carries_its_scope_and_no_empty_one() {
+        let chosen = [("a".to_string(), "b".to_string()), (SCOPE_LABEL.to_string(), "mine".to_string())];
+        for (scope, want) in [(None, "mine"), (Some(String::new()), "mine"), (Some("x".to_string()), "x")] {
+            let labels = labels(&chosen, scope);
+            assert_eq!((labels["a"].as_str(), labels[SCOPE_LABEL].as_str()), ("b", want));
+        }
+    }
 }
