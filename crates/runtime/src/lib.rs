@@ -71,7 +71,7 @@ pub use hooks::HookFailure;
 pub use process::{Started, start};
 pub use relay::Relay;
 pub use request::{Guard, Manner, Request, RootSource, Stdio, Tie};
-pub use supervise::{Ended, Supervisor};
+pub use supervise::{Beside, Ended, Supervisor};
 pub use terminal::{RawTerminal, window_size};
 pub use typed::typed;
 pub use volume::Volume;

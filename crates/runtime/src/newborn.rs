@@ -84,7 +84,7 @@ impl Newborn {
                     return crate::EXIT_TOOL;
                 }
             }
-            if kept.as_ref().is_some_and(|kept| close_others(kept.clone()).is_err()) {
+            if kept.as_ref().is_some_and(|kept| sys::process::close_all_but(kept.clone()).is_err()) {
                 return crate::EXIT_TOOL;
             }
             let mut child = Child::new(me.as_fd(), channel, listener, command);
@@ -179,7 +179,7 @@ fn through(
             kept.push(write.as_raw_fd());
             kept.extend(birth.cgroup.map(|directory| directory.as_raw_fd()));
             kept.extend(entries.iter().filter_map(Entry::number));
-            close_others(kept)
+            sys::process::close_all_but(kept)
         });
         // Who is in a joined namespace already may have rights over all that is in it: init is born out of its sight. Only
         // where it is the first in a user namespace must who maps its ids, who may be no root, reach it.
@@ -234,18 +234,4 @@ fn enter(entries: &[Entry]) -> sys::Result<()> {
     }
     join(users)?;
     later.into_iter().try_for_each(join)
-}
-
-/// Closes every descriptor whose number is not among these.
-fn close_others(mut kept: Vec<RawFd>) -> sys::Result<()> {
-    kept.sort_unstable();
-    kept.dedup();
-    let mut first = 0;
-    for number in kept.into_iter().map(RawFd::unsigned_abs) {
-        if number > first {
-            sys::process::close_range(first, number - 1, sys::process::Range::Close)?;
-        }
-        first = number + 1;
-    }
-    sys::process::close_range(first, u32::MAX, sys::process::Range::Close)
 }

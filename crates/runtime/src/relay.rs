@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::termios::Winsize;
 
 use crate::error::{Error, Result};
+use crate::supervise::Beside;
 use crate::terminal::{RawTerminal, window_size};
 
 /// A pipe takes this much at once without blocking when it is ready at all (`PIPE_BUF`, pipe(7)).
@@ -41,12 +42,12 @@ impl Relay {
             closed: false,
             unread: false,
         };
-        relay.resize();
+        relay.fit();
         relay
     }
 
     /// Tells the container's terminal the size of the caller's.
-    pub(crate) fn resize(&self) {
+    fn fit(&self) {
         if let Some((ws_row, ws_col)) = window_size(self.keyboard.as_fd()) {
             let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
             // A container that ended just now has no terminal to resize.
@@ -54,8 +55,24 @@ impl Relay {
         }
     }
 
-    /// What to poll for: the keyboard, the master, the output.
-    pub(crate) fn wishes(&self) -> [PollFd<'_>; 3] {
+    /// Writes to the output; when its reader is gone the bytes are dropped and the container goes on.
+    fn write_back(&mut self) -> Result<()> {
+        if self.unread || !self.back.empty_into(self.output.as_fd())? {
+            self.unread = true;
+            self.back.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Beside for Relay {
+    fn resize(&self) -> bool {
+        self.fit();
+        true
+    }
+
+    /// The keyboard, the master, the output.
+    fn wishes(&self) -> Vec<PollFd<'_>> {
         let when = |wanted: bool, flag: PollFlags| if wanted { flag } else { PollFlags::empty() };
         let keyboard = when(self.towards.is_empty() && !self.deaf, PollFlags::IN);
         let master = when(self.back.is_empty() && !self.closed, PollFlags::IN)
@@ -67,16 +84,15 @@ impl Relay {
             let fd = if flags.is_empty() { quiet } else { fd };
             PollFd::from_borrowed_fd(fd, flags)
         };
-        [
+        vec![
             or_quiet(self.keyboard.as_fd(), keyboard),
             or_quiet(self.master.as_fd(), master),
             PollFd::from_borrowed_fd(quiet, output),
         ]
     }
 
-    /// Moves what is ready.
-    pub(crate) fn step(&mut self, ready: [PollFlags; 3]) -> Result<()> {
-        let [keyboard, master, output] = ready;
+    fn step(&mut self, ready: &[PollFlags]) -> Result<()> {
+        let &[keyboard, master, output] = ready else { unreachable!("as many as there were wishes") };
         let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
         if self.towards.is_empty() && !self.deaf && keyboard.intersects(readable) {
             self.deaf = !self.towards.fill(self.keyboard.as_fd())?;
@@ -93,8 +109,7 @@ impl Relay {
         Ok(())
     }
 
-    /// After the container's end: the rest of its output.
-    pub(crate) fn drain(&mut self) {
+    fn drain(&mut self) {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
             if !self.back.is_empty() && self.write_back().is_err() {
@@ -106,15 +121,6 @@ impl Relay {
                 return;
             }
         }
-    }
-
-    /// Writes to the output; when its reader is gone the bytes are dropped and the container goes on.
-    fn write_back(&mut self) -> Result<()> {
-        if self.unread || !self.back.empty_into(self.output.as_fd())? {
-            self.unread = true;
-            self.back.clear();
-        }
-        Ok(())
     }
 }
 

@@ -43,6 +43,31 @@ impl Ended {
     }
 }
 
+/// What works while a container is waited for: it is asked what to poll for, and told what happened.
+pub trait Beside {
+    /// What to poll for.
+    fn wishes(&self) -> Vec<PollFd<'_>>;
+
+    /// When to be called though nothing happened.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what can be done without waiting; `found` is what happened, in the order of the wishes.
+    ///
+    /// # Errors
+    /// Where there is no use in waiting any longer.
+    fn step(&mut self, found: &[PollFlags]) -> Result<()>;
+
+    /// After the container's end: what is left to do.
+    fn drain(&mut self);
+
+    /// The size of this process's terminal has changed; false where the container is to be told by the signal.
+    fn resize(&self) -> bool {
+        false
+    }
+}
+
 /// Waits for a container, with this process's signals in hand.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -82,22 +107,34 @@ impl Supervisor {
         Ok(Self { signals, stop, deadline: None })
     }
 
-    /// Waits until the container's process has ended and takes its status.
+    /// Waits until the container's process has ended and takes its status; a relay moves bytes meanwhile.
     ///
     /// # Errors
     /// [`Error::Sys`] where the kernel refuses to wait; the container is not touched then.
     pub fn wait(&mut self, started: &Started, mut relay: Option<Relay>) -> Result<Ended> {
+        self.wait_beside(started, relay.as_mut().map(|relay| relay as &mut dyn Beside))
+    }
+
+    /// As [`Supervisor::wait`], with anything that works meanwhile.
+    ///
+    /// # Errors
+    /// As [`Supervisor::wait`], and what that work fails with.
+    pub fn wait_beside(
+        &mut self,
+        started: &Started,
+        mut beside: Option<&mut (dyn Beside + '_)>,
+    ) -> Result<Ended> {
         loop {
-            let ready = self.poll(started.pidfd.as_fd(), relay.as_ref())?;
+            let ready = self.poll(started.pidfd.as_fd(), beside.as_deref())?;
             if ready.signal {
-                self.signals(&started.pidfd, relay.as_ref())?;
+                self.signals(&started.pidfd, beside.as_deref())?;
             }
-            if let Some(relay) = &mut relay {
-                relay.step(ready.relay)?;
+            if let (Some(beside), Some(found)) = (&mut beside, &ready.beside) {
+                beside.step(found)?;
             }
             if ready.ended {
-                if let Some(mut relay) = relay.take() {
-                    relay.drain();
+                if let Some(beside) = beside {
+                    beside.drain();
                 }
                 return reap(&started.pidfd);
             }
@@ -108,40 +145,39 @@ impl Supervisor {
         }
     }
 
-    fn poll(&self, container: BorrowedFd<'_>, relay: Option<&Relay>) -> Result<Ready> {
+    fn poll(&self, container: BorrowedFd<'_>, beside: Option<&(dyn Beside + '_)>) -> Result<Ready> {
         let signals = self.signals.as_fd();
         let mut watched = vec![PollFd::new(&container, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-        if let Some(relay) = relay {
-            watched.extend(relay.wishes());
+        let own = watched.len();
+        if let Some(beside) = beside {
+            watched.extend(beside.wishes());
         }
-        let timeout = self.deadline.map(|deadline| {
+        let deadlines = [self.deadline, beside.and_then(Beside::deadline)];
+        let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
         });
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => {
-                return Ok(Ready { ended: false, signal: false, relay: [PollFlags::empty(); 3] });
-            }
+            Err(Errno::INTR) => return Ok(Ready { ended: false, signal: false, beside: None }),
             Err(errno) => return Err(Error::Sys(sys::Error::new("poll", "container", errno))),
         }
-        let happened = |index: usize| watched.get(index).map_or(PollFlags::empty(), PollFd::revents);
+        let happened: Vec<PollFlags> = watched.iter().map(PollFd::revents).collect();
         Ok(Ready {
-            ended: !happened(0).is_empty(),
-            signal: !happened(1).is_empty(),
-            relay: [happened(2), happened(3), happened(4)],
+            ended: !happened[0].is_empty(),
+            signal: !happened[1].is_empty(),
+            beside: Some(happened[own..].to_vec()),
         })
     }
 
     /// Hands each pending signal on: the first request to stop as the stop signal, a second one as SIGKILL.
-    fn signals(&mut self, container: &OwnedFd, relay: Option<&Relay>) -> Result<()> {
+    fn signals(&mut self, container: &OwnedFd, beside: Option<&(dyn Beside + '_)>) -> Result<()> {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let number = info.ssi_signo.cast_signed();
             let Ok(signal) = Signal::try_from(number) else { continue };
             if signal == Signal::SIGWINCH {
-                match relay {
-                    Some(relay) => relay.resize(),
-                    None => kill(container, number)?,
+                if !beside.is_some_and(Beside::resize) {
+                    kill(container, number)?;
                 }
             } else if let Some((stop, patience)) = self.stop.filter(|_| STOPPING.contains(&signal)) {
                 self.stop(container, stop, patience)?;
@@ -166,7 +202,8 @@ impl Supervisor {
 struct Ready {
     ended: bool,
     signal: bool,
-    relay: [PollFlags; 3],
+    /// What became of the wishes of who works beside; none where the wait was interrupted.
+    beside: Option<Vec<PollFlags>>,
 }
 
 /// Sends a signal; a process that has just ended needs none.

@@ -168,6 +168,23 @@ pub fn close_range(first: u32, last_fd: u32, how: Range) -> Result<()> {
     }
 }
 
+/// Closes every descriptor whose number is not among these.
+///
+/// # Errors
+/// As [`close_range`].
+pub fn close_all_but(mut kept: Vec<RawFd>) -> Result<()> {
+    kept.sort_unstable();
+    kept.dedup();
+    let mut first = 0;
+    for number in kept.into_iter().map(RawFd::unsigned_abs) {
+        if number > first {
+            close_range(first, number - 1, Range::Close)?;
+        }
+        first = number + 1;
+    }
+    close_range(first, u32::MAX, Range::Close)
+}
+
 /// Moves `fd` to the number `to` (0, 1 or 2), which stays open across exec.
 ///
 /// # Errors

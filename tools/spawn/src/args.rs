@@ -9,6 +9,8 @@ use cli::{Common, Failure};
 use runtime::Volume;
 use runtime::convert::Network;
 
+use crate::monitor::{Driver, LogOption};
+
 /// The tool's name.
 pub(crate) const TOOL: &str = "oci-spawn";
 
@@ -18,19 +20,21 @@ Options before `--` hold for this run only and are never recorded.
 Which of these go together (everything else is exit 2):
 
               -d    --pass  -i    -t    --stdin  --stdout  --stderr
-    -d        .     no      no    no    yes      yes       yes
+    -d        .     no      yes   yes   yes      yes       yes
     --pass    no    .       yes   yes   yes      yes       yes
-    -i        no    yes     .     yes   no       yes       yes
-    -t        no    yes     yes   .     no       no        no
+    -i        yes   yes     .     yes   no       yes       yes
+    -t        yes   yes     yes   .     no       no        no
 
-Without -i the container's stdin is /dev/null. With -d its output goes to the container's log, with --pass to stderr.
+Without -i the container's stdin is /dev/null. With -d its output goes to the container's log, with --pass to stderr; -i and \
+-t are for who attaches then (oci-spawn attach).
 
 Exit status: the command's own; 128+n after signal n; 125 the tool failed, 126 the command cannot be executed, 127 it does \
 not exist; 2 usage, 9 the container runs already, 10 no line on stdin. With -d and --pass, where lines go on, a failure of \
 the tool has the status of its kind as with the other tools.
 
 It is an OCI runtime, too, with the verbs and options of runc: create, start, state, kill, delete, run, exec, ps, list, pause, \
-resume, update, events, features, spec. `oci-spawn help` lists them, `oci-spawn VERB --help` describes one.
+resume, update, events, features, spec; and it drives the store's containers: start, stop, restart, wait, logs, attach, ... \
+`oci-spawn help` lists the verbs, `oci-spawn VERB --help` describes one.
 
     oci-pull debian:12 | oci-unpack | oci-mount --rm | oci-spawn -- cat /etc/os-release";
 
@@ -58,11 +62,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "success")]
     pub(crate) pass: Option<Pass>,
 
-    /// Read one line from stdin and give what follows to the container
+    /// Read one line from stdin and give what follows to the container; with -d, keep its stdin open for who attaches
     #[arg(short, long)]
     pub(crate) interactive: bool,
 
-    /// Give the container a terminal, connected to this one
+    /// Give the container a terminal, connected to this one; with -d, to who attaches
     #[arg(short, long)]
     pub(crate) tty: bool,
 
@@ -105,6 +109,14 @@ pub(crate) struct Args {
     /// Do not pass the caller's proxy variables on to a container with a network
     #[arg(long)]
     pub(crate) no_http_proxy: bool,
+
+    /// What keeps the output of a run with -d: json-file, the container's log, or none
+    #[arg(long, value_name = "DRIVER", value_enum, hide_possible_values = true)]
+    pub(crate) log_driver: Option<Driver>,
+
+    /// How the log is kept: max-size=SIZE, where a file ends and its successor begins, and max-file=N, how many there are
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) log_opt: Vec<LogOption>,
 
     /// Seconds between the stop signal and SIGKILL
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -159,8 +171,8 @@ impl Args {
         let (stdin, stdout, stderr) = (self.stdin.is_some(), self.stdout.is_some(), self.stderr.is_some());
         let conflicts = [
             (self.detach && self.pass.is_some(), "-d and --pass"),
-            (self.detach && self.interactive, "-d and -i"),
-            (self.detach && self.tty, "-d and -t"),
+            (!self.detach && self.log_driver.is_some(), "--log-driver and a run without -d"),
+            (!self.detach && !self.log_opt.is_empty(), "--log-opt and a run without -d"),
             (self.interactive && stdin, "-i and --stdin"),
             (self.tty && stdin, "-t and --stdin"),
             (self.tty && stdout, "-t and --stdout"),

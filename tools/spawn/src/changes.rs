@@ -50,6 +50,21 @@ impl Changes {
         })
     }
 
+    /// None: the container runs as it was made.
+    pub(crate) fn none(terminal: bool) -> Self {
+        let proxies = PROXIES.iter().filter_map(|name| environment::variable(name)).collect();
+        Self {
+            command: Vec::new(),
+            env: Vec::new(),
+            proxies,
+            workdir: None,
+            user: None,
+            mounts: Vec::new(),
+            network: None,
+            terminal,
+        }
+    }
+
     /// Directories and files that must exist in the container: targets of this run's mounts, its working directory.
     pub(crate) fn points(&self, spec: &Spec) -> Vec<overlay::Point> {
         let taken: Vec<&Path> =

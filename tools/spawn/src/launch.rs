@@ -7,7 +7,7 @@ use cli::{During, Failure};
 use descriptor::{ContainerLine, Exit};
 use oci_spec::runtime::Spec;
 use overlay::Mounted;
-use runtime::{Ended, Guard, Manner, Relay, Request, RootSource, Started, Stdio, Supervisor, Tie};
+use runtime::{Beside, Ended, Guard, Manner, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
 use store::{Container, State};
 use sys::Root;
@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     pub(crate) stdio: Stdio,
     pub(crate) tie: Tie,
     pub(crate) stop_timeout: Duration,
+    /// This process stands by it in the background.
+    pub(crate) monitored: bool,
 }
 
 /// A container that runs, and who stands by it.
@@ -66,6 +68,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     };
     let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
     state.set_running(started.pid);
+    state.monitor = launch.monitored.then(|| store::Process::of(std::process::id())).flatten();
     container.set_state(&state).during(named)?;
     let mut line = container.line().during(named)?;
     // It may have ended already; this line speaks of its start.
@@ -86,9 +89,9 @@ impl Running {
     }
 
     /// Waits for the container's end and records it.
-    pub(crate) fn wait(mut self, relay: Option<Relay>) -> Result<u8, Failure> {
+    pub(crate) fn wait(mut self, beside: Option<&mut (dyn Beside + '_)>) -> Result<u8, Failure> {
         let named = || format!("container {}", self.container.name());
-        let ended: Ended = self.supervisor.wait(&self.started, relay).during(named)?;
+        let ended: Ended = self.supervisor.wait_beside(&self.started, beside).during(named)?;
         let code = ended.code();
         // A container that was removed meanwhile has nothing to record its end in.
         if let Ok(lock) = self.container.lock() {

@@ -10,6 +10,7 @@ mod monitor;
 mod run;
 mod streams;
 mod verbs;
+mod wire;
 
 use std::process::ExitCode;
 

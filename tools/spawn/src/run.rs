@@ -5,13 +5,14 @@ use std::os::fd::AsFd;
 use cli::{During, Failure, Stage};
 use descriptor::{ContainerLine, Exit, Line};
 use overlay::OneOff;
-use runtime::{EXIT_TOOL, RawTerminal, Relay, Stdio, Tie};
+use runtime::{Beside, EXIT_TOOL, RawTerminal, Relay, Stdio, Tie};
 use store::{Container, Store};
 
 use crate::args::{Args, Pass};
 use crate::changes::Changes;
 use crate::launch::{self, Launch};
-use crate::{monitor, streams};
+use crate::monitor::{self, Background, Choice};
+use crate::streams;
 
 /// Runs the tool; the status is the command's own where there was one in the foreground.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
@@ -75,8 +76,16 @@ fn passing(args: &Args, changes: Changes, line: Line, pass: Pass, stage: &Stage)
 fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, Failure> {
     let lines = stage.lines()?;
     let status = stage.for_each(lines, |stage, line| {
-        let (line, container) = resolve(args, line)?;
-        let line = monitor::detach(&container, &line, args, changes.clone(), stage)?;
+        let (_, container) = resolve(args, line)?;
+        let doc = container.create().during(|| format!("container {}", container.name()))?;
+        let background = Background {
+            changes: changes.clone(),
+            stop_timeout: args.stop_timeout,
+            streams: streams::background(args)?,
+            log: Choice::of(&doc.log, args.log_driver, &args.log_opt)?,
+            first: None,
+        };
+        let line = monitor::detach(&container, background, stage)?;
         stage.emit(&Line::Container(line))
     });
     Ok(status)
@@ -112,9 +121,15 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
         Some(_) => Stdio::Terminal { size },
         None => Stdio::Streams(streams::foreground(args)?),
     };
-    let launch = Launch { changes, stdio, tie: Tie::DiesWithParent, stop_timeout: args.stop_timeout };
+    let launch = Launch {
+        changes,
+        stdio,
+        tie: Tie::DiesWithParent,
+        stop_timeout: args.stop_timeout,
+        monitored: false,
+    };
     let mut running = launch::start(container, launch)?;
-    let relay = match (running.terminal(), keyboard) {
+    let mut relay = match (running.terminal(), keyboard) {
         (Some(master), Some(keyboard)) => {
             // With --pass stdout is for lines; the terminal itself shows the container.
             let output = if args.pass.is_some() {
@@ -127,7 +142,7 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
         }
         _ => None,
     };
-    running.wait(relay)
+    running.wait(relay.as_mut().map(|relay| relay as &mut dyn Beside))
 }
 
 fn keyboard() -> Result<std::os::fd::OwnedFd, Failure> {

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::args::Args;
+use crate::monitor::{Input, Streams};
 
 /// The mode of files that the container's output makes, less the caller's umask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
@@ -33,11 +34,18 @@ pub(crate) fn foreground(args: &Args) -> Result<[OwnedFd; 3], Failure> {
     Ok([stdin, stdout, error])
 }
 
-/// The streams of a container in the background; its log takes what is sent nowhere else.
-pub(crate) fn background(args: &Args, log: &OwnedFd) -> Result<[OwnedFd; 3], Failure> {
-    let stdin = args.stdin.as_deref().map_or_else(nothing, |file| open(file, OFlags::RDONLY))?;
-    let or_log = |file: Option<&Path>| file.map_or_else(|| copy(log.as_fd()), written);
-    Ok([stdin, or_log(args.stdout.as_deref())?, or_log(args.stderr.as_deref())?])
+/// The streams of a container in the background; its monitor has what is sent nowhere else.
+pub(crate) fn background(args: &Args) -> Result<Streams, Failure> {
+    if args.tty {
+        return Ok(Streams::Terminal { size: None });
+    }
+    let stdin = match &args.stdin {
+        Some(file) => Input::File(open(file, OFlags::RDONLY)?),
+        None if args.interactive => Input::Attached,
+        None => Input::File(nothing()?),
+    };
+    let file = |file: Option<&Path>| file.map(written).transpose();
+    Ok(Streams::Three { stdin, stdout: file(args.stdout.as_deref())?, stderr: file(args.stderr.as_deref())? })
 }
 
 /// /dev/null, both ways.

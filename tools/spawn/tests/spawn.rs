@@ -208,7 +208,7 @@ fn a_detached_container_outlives_the_tool_and_holds_nothing_of_its_caller() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(container.state().expect("state").exit_code, Some(5));
-    assert_eq!(fs::read_to_string(container.path().join("log")).expect("log"), "logged\n");
+    assert_eq!(text(&world.spawn(b"", &["logs", "a"]).stdout), "logged\n");
     let failed = world.spawn(&line(&container), &["-d", "--", "no-such"]);
     assert_eq!(code(&failed), 127, "{failed:?}");
     let error: Value = serde_json::from_slice(&failed.stdout).expect("an error line");

@@ -8,7 +8,13 @@
 //! A further verb is a module with its `Args` and one function, a variant of [`Verb`], an arm in [`run`], and its name in
 //! [`VERBS`].
 
+mod attach;
+mod follow;
+mod keys;
+mod logs;
+mod moment;
 mod named;
+mod start;
 mod stop;
 mod wait;
 
@@ -50,14 +56,22 @@ impl AsRef<Common> for Line {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Let created or stopped containers run, on their writable layers
+    Start(start::Args),
     /// Ask containers to end, and kill those that do not
     Stop(stop::Args),
+    /// Stop containers and start them
+    Restart(start::RestartArgs),
     /// Wait until containers have ended and print their exit statuses
     Wait(wait::Args),
+    /// Print what a container said
+    Logs(logs::Args),
+    /// Connect this terminal to a container that runs in the background
+    Attach(attach::Args),
 }
 
 /// The verbs' names, and their other names; looked at before the command line is read.
-const VERBS: &[&str] = &["stop", "wait"];
+const VERBS: &[&str] = &["attach", "logs", "restart", "start", "stop", "wait"];
 /// Those whose stdout is no lines.
 const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "stats", "top", "wait"];
 
@@ -74,6 +88,10 @@ pub(crate) fn main() -> ExitCode {
 fn run(line: Line, stage: &mut Stage) -> Result<u8, Failure> {
     let Line { common, verb } = line;
     match verb {
+        Verb::Start(args) => start::start(&common, &args, stage),
+        Verb::Restart(args) => start::restart(&common, &args, stage),
+        Verb::Logs(args) => logs::logs(&common, &args, stage),
+        Verb::Attach(args) => attach::attach(&common, &args, stage),
         Verb::Stop(args) => stop::stop(&common, &args, stage),
         Verb::Wait(args) => wait::wait(&common, &args, stage),
     }

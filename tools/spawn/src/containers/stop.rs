@@ -12,7 +12,7 @@ use crate::containers::{Names, named};
 
 const SIGKILL: i32 = 9;
 /// How long a container may take to end where nobody said (docker's).
-const PATIENCE_SECONDS: i64 = 10;
+pub(crate) const PATIENCE_SECONDS: u32 = 10;
 /// How long the kernel may take to end what it was told to kill.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -62,7 +62,7 @@ pub(crate) fn one(container: &Container, how: &How) -> Result<(), Failure> {
     let Some(alive) = Alive::of(&state) else { return Ok(()) };
     let doc = container.create().during(what)?;
     alive.signal(how.signal.map_or_else(|| asked(container, &doc), Ok)?)?;
-    let seconds = how.seconds.or(doc.stop_timeout.map(i64::from)).unwrap_or(PATIENCE_SECONDS);
+    let seconds = how.seconds.unwrap_or_else(|| doc.stop_timeout.unwrap_or(PATIENCE_SECONDS).into());
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     if !alive.ended(patience)? {
         alive.signal(SIGKILL)?;

@@ -1,0 +1,392 @@
+//! The store's containers by name: started, stopped, waited for; what they say is kept. Needs root.
+
+mod world;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use descriptor::Status;
+use runtime::convert::Network;
+use serde_json::Value;
+use store::{Container, CreateDoc};
+use world::{World, code, line, text, wait_for};
+
+/// Runs a script in the background.
+fn detached(world: &World, container: &Container, args: &[&str], script: &str) -> Output {
+    let args: Vec<&str> = ["-d"].iter().chain(args).copied().chain(["--", "sh", "-c", script]).collect();
+    let output = world.spawn(&line(container), &args);
+    assert_eq!(code(&output), 0, "{output:?}");
+    output
+}
+
+fn out(world: &World, args: &[&str]) -> String {
+    let output = world.spawn(b"", args);
+    assert_eq!(code(&output), 0, "{args:?}: {output:?}");
+    text(&output.stdout)
+}
+
+/// Waits until the monitor has written everything down.
+fn ended(container: &Container) {
+    wait_for(container, Status::Stopped);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while container.state().is_ok_and(|state| state.monitor.is_some()) {
+        assert!(Instant::now() < deadline, "never recorded: {:?}", container.state());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn objects(container: &Container, name: &str) -> Vec<Value> {
+    let log = fs::read_to_string(container.path().join(name)).expect("a log");
+    log.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
+}
+
+fn kill(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill").success());
+}
+
+/// A container whose own command is this script.
+fn scripted(world: &World, name: &str, script: &str) -> Container {
+    let doc = CreateDoc { stop_timeout: Some(1), ..CreateDoc::default() };
+    let container = world.container(name, Network::Private, doc);
+    let path = container.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+    config["process"]["args"] = serde_json::json!(["sh", "-c", script]);
+    fs::write(&path, config.to_string()).expect("write");
+    container
+}
+
+#[test]
+fn a_stopped_container_starts_again_on_its_writable_layer() {
+    let Some(world) = World::new() else { return };
+    let a = scripted(
+        &world,
+        "a",
+        "echo x >>/count; wc -l </count; trap 'exit 3' TERM; while :; do sleep 0.05; done",
+    );
+    for (n, name) in ["a", a.id(), &a.id()[..12], &a.id()[..4]].into_iter().enumerate() {
+        let started: Value = serde_json::from_str(&out(&world, &["start", name])).expect("its line");
+        assert_eq!((started["name"].as_str(), started["status"].as_str()), (Some("a"), Some("running")));
+        // One that runs is started already.
+        out(&world, &["start", "a"]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while out(&world, &["logs", "-n", "1", "a"]) != format!("{}\n", n + 1) {
+            assert!(Instant::now() < deadline, "{}", out(&world, &["logs", "a"]));
+        }
+        let stopped: Value = serde_json::from_str(&out(&world, &["stop", "a"])).expect("its line");
+        assert_eq!((stopped["status"].as_str(), stopped["exitCode"].as_u64()), (Some("stopped"), Some(3)));
+        out(&world, &["stop", "a"]);
+    }
+    out(&world, &["restart", "a"]);
+    let state = a.state().expect("state");
+    assert!(state.is_alive() && state.monitor.is_some() && state.finished_at.is_none(), "{state:?}");
+    out(&world, &["restart", "a"]);
+    assert_ne!(a.state().expect("state").pid, state.pid);
+    out(&world, &["stop", "-t", "0", "a"]);
+    assert_eq!(out(&world, &["wait", "a"]), "137\n");
+}
+
+#[test]
+fn several_containers_are_handled_in_order_and_the_first_failure_is_the_status() {
+    let Some(world) = World::new() else { return };
+    let (a, b) = (scripted(&world, "a", "exit 4"), scripted(&world, "b", "exit 5"));
+    let started = out(&world, &["start", "a", "b"]);
+    let waited = world.spawn(started.as_bytes(), &["wait"]);
+    assert_eq!((code(&waited), text(&waited.stdout)), (0, "4\n5\n".into()), "{waited:?}");
+    let mixed = world.spawn(b"", &["wait", "a", "nobody", "b"]);
+    assert_eq!((code(&mixed), text(&mixed.stdout)), (3, "4\n5\n".into()), "{mixed:?}");
+    let mut both = line(&a);
+    both.extend(line(&b));
+    assert_eq!(code(&world.spawn(&both, &["stop"])), 0);
+    assert_eq!(out(&world, &["wait", world_made(&world, "c").name()]), "0\n");
+}
+
+fn world_made(world: &World, name: &str) -> Container {
+    world.plain(name)
+}
+
+#[test]
+fn a_container_that_does_not_heed_its_stop_signal_is_killed_in_time() {
+    let Some(world) = World::new() else { return };
+    let doc =
+        CreateDoc { stop_signal: Some("SIGUSR1".into()), stop_timeout: Some(1), ..CreateDoc::default() };
+    let a = world.container("a", Network::Private, doc);
+    let heeds = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done";
+    for (script, args, status, most) in [
+        (heeds, &["stop", "-t", "60", "a"][..], "9\n", 5),
+        ("trap '' USR1 TERM; echo ready; while :; do sleep 0.05; done", &["stop", "a"], "137\n", 8),
+        (
+            "trap 'exit 8' INT; echo ready; while :; do sleep 0.05; done",
+            &["stop", "-s", "INT", "a"],
+            "8\n",
+            5,
+        ),
+    ] {
+        detached(&world, &a, &[], script);
+        while !out(&world, &["logs", "-n", "1", "a"]).contains("ready") {}
+        let begin = Instant::now();
+        out(&world, args);
+        assert!(begin.elapsed() < Duration::from_secs(most), "{:?}", begin.elapsed());
+        assert_eq!(out(&world, &["wait", "a"]), status);
+        fs::remove_file(a.path().join("log")).expect("remove");
+    }
+}
+
+#[test]
+fn a_run_in_the_background_holds_nothing_of_its_caller_and_outlives_it() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    let tool = env!("CARGO_BIN_EXE_oci-spawn");
+    fs::write(world.dir.path().join("line"), line(&a)).expect("write");
+    let script = format!(
+        "x=$({tool} --store {} -d -- sleep 30 <{}); echo \"$x\"; kill -9 $$",
+        world.store.path().display(),
+        world.dir.path().join("line").display()
+    );
+    let begin = Instant::now();
+    let output = Command::new("sh").args(["-c", &script]).output().expect("sh");
+    assert!(begin.elapsed() < Duration::from_secs(20), "the caller's pipe is held open");
+    assert!(text(&output.stdout).contains("running"), "{output:?}");
+    let state = a.state().expect("state");
+    let monitor = state.monitor.clone().expect("a monitor");
+    assert!(state.is_alive() && monitor.is_alive());
+    for entry in fs::read_dir(format!("/proc/{}/fd", monitor.pid)).expect("its descriptors") {
+        let to = fs::read_link(entry.expect("an entry").path()).unwrap_or_default();
+        let to = to.to_string_lossy().into_owned();
+        let own = ["/dev/null", "pipe:", "socket:", "anon_inode:"].iter().any(|own| to.starts_with(own))
+            || to.contains("/containers/")
+            || to.ends_with("/store");
+        assert!(own && !to.ends_with("/lock"), "{to}");
+    }
+    assert!(a.try_lock().expect("lock").is_some(), "no lock is held while it runs");
+    out(&world, &["stop", "-t", "0", "a"]);
+    ended(&a);
+    assert!(!monitor.is_alive());
+}
+
+#[test]
+fn the_log_keeps_both_streams_apart_with_times() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(&world, &a, &[], "echo one; sleep 0.3; echo two >&2; sleep 0.3; printf three");
+    ended(&a);
+    let both = world.spawn(b"", &["logs", "a"]);
+    assert_eq!((text(&both.stdout), text(&both.stderr)), ("one\nthree".into(), "two\n".into()));
+    let log = objects(&a, "log");
+    let members: Vec<_> = log.iter().map(|o| (o["log"].as_str(), o["stream"].as_str())).collect();
+    assert_eq!(
+        members,
+        [(Some("one\n"), Some("stdout")), (Some("two\n"), Some("stderr")), (Some("three"), Some("stdout"))]
+    );
+    let times: Vec<&str> = log.iter().map(|o| o["time"].as_str().expect("a time")).collect();
+    assert!(
+        times.is_sorted() && times.iter().all(|time| time.len() == 30 && time.ends_with('Z')),
+        "{times:?}"
+    );
+    assert_eq!(out(&world, &["logs", "-t", "--tail", "1", "a"]), format!("{} three", times[2]));
+    assert_eq!(out(&world, &["logs", "--since", times[1], "a"]), "three");
+    assert_eq!(out(&world, &["logs", "--until", times[1], "a"]), "one\n");
+    assert_eq!(out(&world, &["logs", "--tail", "0", "a"]), "");
+    assert_eq!(code(&world.spawn(b"", &["logs", "--since", "yesterday", "a"])), 2);
+    // A further run goes on where this one ended.
+    detached(&world, &a, &[], "echo four");
+    ended(&a);
+    assert_eq!(out(&world, &["logs", "a"]), "one\nthreefour\n");
+}
+
+#[test]
+fn nothing_of_ten_megabytes_is_lost_and_long_lines_are_cut_between_characters() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(
+        &world,
+        &a,
+        &[],
+        "i=0; x=0123456789012345678901234567890123456789; x=$x$x$x$x$x; while [ $i -lt 50000 ]; do echo $i$x; i=$((i+1)); done",
+    );
+    wait_for(&a, Status::Stopped);
+    ended(&a);
+    let x = "0123456789".repeat(20);
+    let want: String = (0..50_000).map(|n| format!("{n}{x}\n")).collect();
+    assert!(out(&world, &["logs", "a"]) == want, "10 MB as they were said");
+
+    let b = world.plain("b");
+    let text = format!("{}{}\n", "x".repeat(16_383), "\u{20ac}".repeat(20_000));
+    fs::write(world.dir.path().join("text"), &text).expect("write");
+    let volume = format!("{}:/text:ro", world.dir.path().join("text").display());
+    detached(&world, &b, &["-v", &volume], "cat /text");
+    ended(&b);
+    assert!(out(&world, &["logs", "b"]) == text);
+    let log = objects(&b, "log");
+    assert!(
+        log.len() > 4 && log.iter().all(|o| o["log"].as_str().expect("text").len() <= 16_384),
+        "{}",
+        log.len()
+    );
+    assert!(!text.contains('\u{fffd}') && log[0]["log"].as_str() == Some(&"x".repeat(16_383)));
+}
+
+#[test]
+fn a_log_is_followed_across_its_files_until_the_container_ends() {
+    let Some(world) = World::new() else { return };
+    for (files, kept) in [("1", 1), ("3", 3)] {
+        let a = world.plain(&format!("a{files}"));
+        let opt = format!("max-file={files}");
+        let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); [ $((i % 20)) = 0 ] && sleep 0.1; done; exit 7";
+        detached(&world, &a, &["--log-opt", "max-size=2k", "--log-opt", &opt], script);
+        let follow = world.spawn(b"", &["logs", "-f", a.name()]);
+        let want: String = (0..400).map(|n| format!("line {n}\n")).collect();
+        assert!(text(&follow.stdout) == want, "{files}: {}", text(&follow.stdout).lines().count());
+        assert_eq!(code(&follow), 0, "{follow:?}");
+        ended(&a);
+        let names = fs::read_dir(a.path()).expect("read").map(|e| e.expect("an entry").file_name());
+        let logs: Vec<String> = names
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("log"))
+            .collect();
+        assert_eq!(logs.len(), kept, "{logs:?}");
+        for name in logs {
+            let size = fs::metadata(a.path().join(&name)).expect("metadata").len();
+            assert!(size <= 2048 + 128, "{name}: {size}");
+        }
+        let last = out(&world, &["logs", "--tail", "2", a.name()]);
+        assert_eq!(last, "line 398\nline 399\n");
+    }
+    assert_eq!(code(&world.spawn(&line(&world.plain("b")), &["-d", "--log-opt", "max-file=2"])), 2);
+}
+
+#[test]
+fn without_a_log_nothing_is_kept_and_a_stream_sent_elsewhere_is_not_in_it() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(&world, &a, &["--log-driver", "none"], "echo hidden");
+    ended(&a);
+    assert!(!a.path().join("log").exists());
+    let file = world.dir.path().join("out");
+    detached(&world, &a, &["--stdout", &file.display().to_string()], "echo to the file; echo to the log >&2");
+    ended(&a);
+    assert_eq!(fs::read_to_string(&file).expect("read"), "to the file\n");
+    let logs = world.spawn(b"", &["logs", "a"]);
+    assert_eq!((text(&logs.stdout), text(&logs.stderr)), (String::new(), "to the log\n".into()));
+}
+
+#[test]
+fn a_container_outlives_its_killed_monitor_and_does_not_hang_on_its_output() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(
+        &world,
+        &a,
+        &[],
+        "trap '' PIPE; echo before; while ! echo more 2>/dev/null || [ ! -e /go ]; do sleep 0.05; [ -e /go ] && break; done; exit 6",
+    );
+    while out(&world, &["logs", "a"]).is_empty() {}
+    let monitor = a.state().expect("state").monitor.expect("a monitor");
+    kill(monitor.pid, "-9");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while monitor.is_alive() && Instant::now() < deadline {}
+    let state = a.state().expect("state");
+    assert!(state.is_alive(), "{state:?}");
+    assert_eq!(a.line().expect("a line").status, Status::Running);
+    let attach = world.spawn(b"", &["attach", "a"]);
+    assert_eq!(code(&attach), 9, "{attach:?}");
+    out(&world, &["stop", "-t", "0", "a"]);
+    assert_eq!(a.line().expect("a line").status, Status::Stopped);
+    // Nobody saw what it ended with.
+    assert_eq!(out(&world, &["wait", "a"]), "255\n");
+    detached(&world, &a, &[], "exit 0");
+    assert_eq!(out(&world, &["wait", "a"]), "0\n");
+}
+
+#[test]
+fn wait_knows_the_status_of_a_one_off_that_is_gone() {
+    let Some(world) = World::new() else { return };
+    let a = world.one_off("a", false);
+    detached(&world, &a, &[], "sleep 0.5; exit 12");
+    assert_eq!(out(&world, &["wait", "a"]), "12\n");
+    assert!(!world.exists("a"));
+}
+
+/// The tool with pipes to it.
+fn piped(world: &World, args: &[&str]) -> Child {
+    let mut command = world.command(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool")
+}
+
+#[test]
+fn start_attached_loses_nothing_of_what_is_said_and_gives_the_status() {
+    let Some(world) = World::new() else { return };
+    scripted(&world, "a", "echo first; echo second >&2; exit 11");
+    for _ in 0..10 {
+        let output = world.spawn(b"", &["start", "-a", "a"]);
+        let said = (text(&output.stdout), text(&output.stderr), code(&output));
+        assert_eq!(said, ("first\n".into(), "second\n".into(), 11));
+    }
+    scripted(&world, "cat", "cat; echo end");
+    let output = world.spawn(b"typed\n", &["start", "-ai", "cat"]);
+    assert_eq!((text(&output.stdout), code(&output)), ("typed\nend\n".into(), 0), "{output:?}");
+    assert_eq!(out(&world, &["logs", "cat"]), "typed\nend\n");
+}
+
+#[test]
+fn several_attach_to_one_container_and_its_input_stays_open() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(&world, &a, &["-i"], "while read x; do echo got $x; [ $x = end ] && exit 5; done; exit 6");
+    let watcher = piped(&world, &["attach", "--no-stdin", "a"]);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut first = piped(&world, &["attach", "a"]);
+    first.stdin.take().expect("piped").write_all(b"one\n").expect("write");
+    while !out(&world, &["logs", "a"]).contains("got one") {}
+    // The first one's input has ended; the container's has not.
+    let mut second = piped(&world, &["attach", "a"]);
+    std::thread::sleep(Duration::from_millis(500));
+    second.stdin.take().expect("piped").write_all(b"end\n").expect("write");
+    for (child, want) in
+        [(watcher, "got one\ngot end\n"), (first, "got one\ngot end\n"), (second, "got end\n")]
+    {
+        let output = child.wait_with_output().expect("wait");
+        assert_eq!((text(&output.stdout).as_str(), code(&output)), (want, 5), "{output:?}");
+    }
+    let late = world.spawn(b"", &["attach", "a"]);
+    assert_eq!(code(&late), 9, "{late:?}");
+}
+
+#[test]
+fn who_does_not_read_what_it_is_attached_to_holds_the_container_up_for_a_moment_only() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(
+        &world,
+        &a,
+        &["-i"],
+        "read x; i=0; x=0123456789012345678901234567890123456789; x=$x$x$x$x$x; while [ $i -lt 20000 ]; do echo $x; i=$((i+1)); done; exit 4",
+    );
+    let mut stopped = piped(&world, &["attach", "a"]);
+    std::thread::sleep(Duration::from_millis(500));
+    kill(stopped.id(), "-STOP");
+    let mut go = piped(&world, &["attach", "a"]);
+    go.stdin.take().expect("piped").write_all(b"go\n").expect("write");
+    let output = go.wait_with_output().expect("wait");
+    assert_eq!((code(&output), output.stdout.len()), (4, 20_000 * 201));
+    assert_eq!(out(&world, &["logs", "a"]).len(), 20_000 * 201);
+    kill(stopped.id(), "-CONT");
+    drop(stopped.stdin.take());
+    assert_eq!(code(&stopped.wait_with_output().expect("wait")), 1);
+}
+
+#[test]
+fn signals_to_who_is_attached_are_the_containers() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(&world, &a, &[], "trap 'exit 21' USR1; echo ready; while :; do sleep 0.05; done");
+    let unproxied = piped(&world, &["attach", "--sig-proxy=false", "a"]);
+    let child = piped(&world, &["attach", "a"]);
+    std::thread::sleep(Duration::from_millis(500));
+    kill(unproxied.id(), "-TERM");
+    let left = unproxied.wait_with_output().expect("wait");
+    assert_eq!(left.status.code(), None, "{left:?}");
+    kill(child.id(), "-USR1");
+    assert_eq!(code(&child.wait_with_output().expect("wait")), 21);
+}
