@@ -162,7 +162,10 @@ fn a_run_in_the_background_holds_nothing_of_its_caller_and_outlives_it() {
     assert!(a.try_lock().expect("lock").is_some(), "no lock is held while it runs");
     out(&world, &["stop", "-t", "0", "a"]);
     ended(&a);
-    assert!(!monitor.is_alive());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while monitor.is_alive() {
+        assert!(Instant::now() < deadline, "the monitor stays");
+    }
 }
 
 #[test]

@@ -7,10 +7,12 @@ use cli::{Common, During, Failure, Stage};
 use descriptor::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use store::{Container, Error, State};
 
 use crate::containers::{Names, named};
+use crate::wire;
 
 /// How long who stands by a container may take to write down its end; if it does not, nobody does.
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
@@ -32,15 +34,28 @@ pub(crate) fn wait(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8
     args.names.each(common, stage, |_, container| {
         let state = container.state().during(|| format!("container {}", container.name()))?;
         let code = match Alive::of(&state) {
-            Some(alive) => {
-                alive.ended(None)?;
-                recorded(container)?
-            }
+            Some(alive) => match told(container, &state) {
+                Some(code) => code,
+                None => {
+                    alive.ended(None)?;
+                    recorded(container)?
+                }
+            },
             None if state.started_at.is_none() => 0,
             None => recorded(container)?,
         };
         named::print(code)
     })
+}
+
+/// What the container's monitor says once it has ended: a one-off is gone by then. None where nobody stands by it any more.
+fn told(container: &Container, state: &State) -> Option<u8> {
+    state.monitor.as_ref()?;
+    let socket = wire::connect(&container.root().ok()?).ok()?;
+    match wire::receive(&socket, RecvFlags::empty()).ok()?[..] {
+        [wire::EXIT, code] => Some(code),
+        _ => None,
+    }
 }
 
 /// A container's process that lives, and never another one.

@@ -43,8 +43,10 @@ impl World {
             for name in ["bin", "proc", "sys", "dev", "tmp", "etc", "root"] {
                 root.create_dir_all(name, rustix::fs::Mode::from_raw_mode(0o755)).expect("mkdir");
             }
+            // A child, cp(1) say, has another self.
             let path = PathBuf::from(format!(
-                "/proc/self/fd/{}",
+                "/proc/{}/fd/{}",
+                std::process::id(),
                 std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(root))
             ));
             testkit::copy_program("/bin/busybox", path.join("bin/busybox"));
@@ -154,6 +156,7 @@ pub(crate) fn wait_for(container: &Container, status: Status) {
     panic!("never {status}: {:?}", container.state());
 }
 
+#[allow(dead_code, reason = "not every test file waits for the tool itself")]
 pub(crate) fn wait(mut child: Child) -> i32 {
     child.wait().expect("wait").code().unwrap_or(-1)
 }
