@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::time::SystemTime;
+
 use descriptor::Platform;
 
 use crate::form::{Format, Path};
@@ -99,6 +101,24 @@ pub(crate) enum List {
     Containers(ContainersArgs),
     /// Images
     Images(ImagesArgs),
+    /// Volumes
+    Volumes(VolumesArgs),
+    /// How an image was made, the last step first
+    History(HistoryArgs),
+    /// What a container changed of its image: A added, C changed, D deleted
+    Diff(DiffArgs),
+    /// Layers, what they take on the disk, and who has them
+    Layers(LayersArgs),
+    /// A picture of what is shared: layers upon layers, images and containers on top
+    Tree(TreeArgs),
+    /// What the store takes on the disk, and would without sharing
+    Df(DfArgs),
+    /// The processes of a container
+    Top(TopArgs),
+    /// What containers use of the machine, again and again
+    Stats(StatsArgs),
+    /// What happened in the store
+    Events(EventsArgs),
 }
 
 /// How a list is shown.
@@ -161,6 +181,127 @@ pub(crate) struct ImagesArgs {
 
     #[command(flatten)]
     pub(crate) form: ListForm,
+}
+
+/// `volumes`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VolumesArgs {
+    /// Only those of which this is true: dangling=true, name=data, label=k=v, ...
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `history`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// The image
+    pub(crate) image: String,
+
+    /// Of an index, its image for this platform [default: the host's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `diff`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The container, by name or id
+    pub(crate) name: String,
+
+    /// table or json (an object a change)
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+/// `layers`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LayersArgs {
+    /// Those of an image or a container, the lowest first
+    pub(crate) image: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `tree`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TreeArgs {
+    /// Only what lies upon the lowest layer of this image or container
+    pub(crate) image: Option<String>,
+}
+
+/// `df`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DfArgs {
+    /// Each image, container and volume
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `top`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TopArgs {
+    /// The container, by name or id
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `stats`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// Containers by name or id [default: all that run]
+    pub(crate) names: Vec<String>,
+
+    /// Those that do not run, too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Once, after two looks
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+
+    #[command(flatten)]
+    pub(crate) form: ListForm,
+}
+
+/// `events`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// None before: a moment, a date, seconds since 1970, or a time before now such as 10m
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<SystemTime>,
+
+    /// None after, and then no waiting for more
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<SystemTime>,
+
+    /// Only those of which this is true: type=container, event=die, container=web, image=app:1, volume=data, label=k=v
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+
+    /// Wait for more; without --since those to come alone
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// table (a line each), json, or a template of docker's members, {{.Action}} say
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+fn moment(text: &str) -> Result<SystemTime, String> {
+    let why = "a moment, a date, seconds since 1970, or a time before now such as 1h30m is wanted";
+    store::filter::moment_of(text).ok_or_else(|| why.into())
 }
 
 impl AsRef<cli::Common> for Args {

@@ -4,18 +4,27 @@ mod answer;
 mod args;
 mod check;
 mod container;
+mod df;
+mod diff;
 mod docker;
+mod events;
 mod find;
 mod form;
+mod history;
 mod image;
 mod layer;
 mod lists;
+mod live;
 mod output;
 mod rootfs;
 mod run;
+mod sharing;
+mod stats;
 mod survey;
 mod table;
 mod text;
+mod top;
+mod tree;
 mod usage;
 
 fn main() -> std::process::ExitCode {

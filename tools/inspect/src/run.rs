@@ -7,8 +7,8 @@ use store::Store;
 use crate::answer::Answers;
 use crate::args::{Args, List, One};
 use crate::find::{Thing, find};
-use crate::lists::{containers, images};
-use crate::{check, container, image, rootfs};
+use crate::lists::{containers, images, volumes};
+use crate::{check, container, df, diff, events, history, image, rootfs, stats, top, tree};
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
@@ -29,6 +29,15 @@ fn lists(store: &Store, stage: &Stage, list: &List, ids_only: bool) -> Result<()
     match list {
         List::Images(args) => images::images(store, stage, args, ids_only),
         List::Containers(args) => containers::containers(store, stage, args, ids_only),
+        List::Volumes(args) => volumes::volumes(store, args, ids_only),
+        List::History(args) => history::history(store, args, ids_only),
+        List::Diff(args) => diff::diff(store, args),
+        List::Layers(args) => tree::layers(store, args, ids_only),
+        List::Tree(args) => tree::tree(store, args),
+        List::Df(args) => df::df(store, args),
+        List::Top(args) => top::top(store, args, ids_only),
+        List::Stats(args) => stats::stats(store, args),
+        List::Events(args) => events::events(store, args),
     }
 }
 

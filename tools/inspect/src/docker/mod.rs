@@ -8,7 +8,7 @@ mod host_config;
 mod image;
 
 pub(crate) use container::{container, exit_code, image_name, status};
-pub(crate) use image::{image, size_of};
+pub(crate) use image::{config, image, size_of};
 
 use serde_json::{Value, json};
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod containers;
 pub(crate) mod images;
+pub(crate) mod volumes;
 
 use cli::Failure;
 use serde_json::Value;
@@ -32,6 +33,16 @@ pub(crate) fn wanted(form: &ListForm, ids_only: bool) -> Result<Rows, Failure> {
         Some(_) => Ok(Rows::Told),
         None if ids_only || output::to_a_person() => Ok(Rows::Told),
         None => Ok(Rows::Lines),
+    }
+}
+
+/// Refuses the formats of things that have lines or documents of docker.
+pub(crate) fn no_lines(form: &ListForm) -> Result<(), Failure> {
+    match &form.format {
+        Some(Format::Line | Format::Docker) => {
+            Err(Failure::usage("--format", "this list is table, json or a template"))
+        }
+        _ => Ok(()),
     }
 }
 
