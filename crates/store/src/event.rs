@@ -4,7 +4,7 @@
 //! - A writer holds the file's lock, shared, and has looked that the file still has its name. Who finds it full renames it
 //!   under the exclusive lock. So nothing is written to a file after it was replaced, and a follower that reads it to its
 //!   end has missed nothing.
-//! - Noting is best effort: it fails nobody, waits for nobody longer than a few milliseconds, and syncs nothing. Lines that
+//! - Noting is best effort: it fails nobody, waits for nobody longer than a tenth of a second, and syncs nothing. Lines that
 //!   a power cut tore are passed over.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,11 +29,13 @@ const CURRENT: &str = "events";
 const BEFORE: &str = "events.1";
 /// The most bytes of a line: what a pipe takes in one piece, as for all lines of this project.
 const LINE_LIMIT: usize = 4096;
-/// A file of this many bytes is full: some five thousand events.
+/// A file of this many bytes, some five thousand events, is put aside as soon as nobody is writing; it never gets twice as
+/// long.
 pub const FILE_LIMIT: u64 = 1 << 20;
-/// How often and how long apart a writer looks again that somebody else keeps from writing.
+/// How often a writer looks again that somebody else keeps from writing, a tenth of a second in all, and the first pause;
+/// each is twice the one before.
 const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_micros(300);
+const PAUSE: Duration = Duration::from_micros(100);
 /// The longest time between two looks of a follower, whatever inotify says.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The same where there is no inotify.
@@ -188,13 +190,19 @@ impl Store {
 
     fn append(&self, line: &[u8]) -> Result<()> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND;
-        for _ in 0..TRIES {
+        for n in 0..TRIES {
             let Some((file, stat)) = files::open_regular_with(self.dir(), CURRENT, flags)? else { continue };
-            if stat.st_size.unsigned_abs() + line.len() as u64 > FILE_LIMIT && self.rotate()? {
+            let size = stat.st_size.unsigned_abs() + line.len() as u64;
+            if size > FILE_LIMIT && self.rotate()? {
+                continue;
+            }
+            if size > 2 * FILE_LIMIT {
+                // Others write all the time, one of them stopped in the middle of it.
+                std::thread::sleep(PAUSE * 2_u32.pow(n));
                 continue;
             }
             let Ok(lock) = Lock::attempt(file, Kind::Shared).about(CURRENT)? else {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(PAUSE * 2_u32.pow(n));
                 continue;
             };
             if files::is_named(self.dir(), CURRENT, &stat)? {
