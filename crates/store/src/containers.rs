@@ -430,6 +430,17 @@ impl Container {
         })
     }
 
+    /// Gives it another name, whatever its state; who has it open by its id notices nothing.
+    ///
+    /// # Errors
+    /// [`Error::BadName`], [`Error::NameTaken`], [`Error::NoContainer`] where it was removed, [`Error::OtherInstance`] where
+    /// it was made again, or a failed call.
+    pub fn rename(&self, to: &str) -> Result<Self> {
+        self.state()?;
+        self.store.rename_id(&self.id, &self.name, to)?;
+        Ok(Self { name: to.into(), ..self.clone() })
+    }
+
     /// Removes the container's files and frees its name; the caller holds its lock and has unmounted its root.
     ///
     /// # Errors

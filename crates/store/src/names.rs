@@ -3,7 +3,7 @@
 //! All changes are made under one lock. A name whose container is gone belongs to nobody.
 
 use descriptor::Digest;
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sys::Call;
 use sys::lock::Lock;
@@ -144,14 +144,30 @@ impl Store {
     /// [`Error::BadName`], [`Error::NameTaken`], [`Error::NoContainer`], or a failed call.
     pub fn rename_container(&self, from: &str, to: &str) -> Result<()> {
         check_name(to)?;
-        let _lock = self.lock_names()?;
+        let lock = self.lock_names()?;
         let id = self.id_of_name(from)?.ok_or_else(|| Error::NoContainer(from.into()))?;
+        self.rename_locked(&id, from, to, lock)
+    }
+
+    /// As [`Store::rename_container`], for a container whose name may have been changed since it was found.
+    pub(crate) fn rename_id(&self, id: &str, known: &str, to: &str) -> Result<()> {
+        check_name(to)?;
+        let lock = self.lock_names()?;
+        let missing = || Error::NoContainer(id.into());
+        let from = match self.has_container(id)? {
+            true => self.name_of_id(id, known)?.ok_or_else(missing)?,
+            false => return Err(missing()),
+        };
+        self.rename_locked(id, &from, to, lock)
+    }
+
+    /// One rename in names/: at any moment the container has the one name or the other.
+    fn rename_locked(&self, id: &str, from: &str, to: &str, lock: Lock) -> Result<()> {
         self.must_be_free(to)?;
         let (old, new) = (format!("names/{from}"), format!("names/{to}"));
-        rustix::fs::renameat_with(self.dir(), &old, self.dir(), &new, RenameFlags::empty())
-            .call("rename", || format!("{old:?}, {new:?}"))
-            .about(format!("containers/{id}"))?;
+        files::rename(self.dir(), &old, self.dir(), &new)?;
         files::sync_parent(self.dir(), &new)?;
+        drop(lock);
         self.note(&Event::new(Subject::Container, "rename", id, to).with("oldName", from));
         Ok(())
     }

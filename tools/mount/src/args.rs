@@ -16,7 +16,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) remove: bool,
 
-    /// With --remove: containers by name or id
+    /// Give a container, the one named or that of the line on stdin, the name NEW instead of making any
+    #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force"])]
+    pub(crate) rename: Option<String>,
+
+    /// With --remove: containers by name or id; with --rename: one
     #[arg(value_name = "NAME|ID")]
     pub(crate) removed: Vec<String>,
 
@@ -28,7 +32,7 @@ pub(crate) struct Args {
     pub(crate) choices: Choices,
 
     /// What to run in place of the image's CMD
-    #[arg(last = true, value_name = "CMD", conflicts_with = "remove")]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["remove", "rename"])]
     pub(crate) command: Vec<String>,
 
     #[command(flatten)]
@@ -37,7 +41,7 @@ pub(crate) struct Args {
 
 /// What a container is made with.
 #[derive(Debug, clap::Args)]
-#[group(conflicts_with = "remove")]
+#[group(conflicts_with_all = ["remove", "rename"])]
 pub(crate) struct Choices {
     /// The container's name [default: two words]; n or platform in braces stands for the line's number or platform
     #[arg(long, value_name = "NAME")]
@@ -185,6 +189,10 @@ mod tests {
             "oci-mount --replace",
             "oci-mount --remove web --name web",
             "oci-mount --remove web -- sh",
+            "oci-mount --rename",
+            "oci-mount --rename new web --remove",
+            "oci-mount --rename new web --name x",
+            "oci-mount --rename new web -- sh",
             "oci-mount -w relative",
             "oci-mount --hostname a/b",
             "oci-mount --net bridge",

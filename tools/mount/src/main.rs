@@ -1,4 +1,4 @@
-//! `oci-mount`: makes containers of unpacked images, as docker create does, and removes them.
+//! `oci-mount`: makes containers of unpacked images, as docker create does, renames and removes them.
 
 mod args;
 mod bundle;
@@ -6,6 +6,7 @@ mod create;
 mod etc;
 mod names;
 mod remove;
+mod rename;
 mod run;
 
 fn main() -> std::process::ExitCode {

@@ -5,7 +5,7 @@ use store::Store;
 
 use crate::args::Args;
 use crate::create::Maker;
-use crate::{names, remove};
+use crate::{names, remove, rename};
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
@@ -13,9 +13,13 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     if args.remove {
         return remove::all(stage, &store, &args.removed, args.force);
     }
+    if let Some(to) = &args.rename {
+        return rename::one(stage, &store, &args.removed, to).map(|()| 0);
+    }
     if let Some(word) = args.removed.first() {
-        return Err(Failure::usage("command line", format!("{word:?} is no option"))
-            .with_hint("the container's command follows --; names of containers go with --remove"));
+        return Err(Failure::usage("command line", format!("{word:?} is no option")).with_hint(
+            "the container's command follows --; names of containers go with --remove or --rename",
+        ));
     }
     let maker = Maker {
         store: &store,
