@@ -29,6 +29,8 @@ pub enum Of {
     Volumes,
     /// Events.
     Events,
+    /// What is to be removed.
+    Prune,
 }
 
 impl Of {
@@ -42,6 +44,7 @@ impl Of {
             Self::Images => &["before", "dangling", "label", "reference", "since", "until"],
             Self::Volumes => &["dangling", "label", "name", "until"],
             Self::Events => &["container", "event", "image", "label", "type", "volume"],
+            Self::Prune => &["label", "until"],
         }
     }
 }
@@ -406,7 +409,7 @@ mod tests {
             let error = Filters::parse(of, [word]).expect_err(word).to_string();
             assert!(error.contains(said), "{word}: {error}");
         }
-        for of in [Of::Containers, Of::Images, Of::Volumes, Of::Events] {
+        for of in [Of::Containers, Of::Images, Of::Volumes, Of::Events, Of::Prune] {
             assert!(of.keys().is_sorted(), "{of:?}");
         }
     }

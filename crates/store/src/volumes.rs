@@ -267,6 +267,11 @@ impl Volume {
         &self.name
     }
 
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// What is known about it.
     pub fn doc(&self) -> &VolumeDoc {
         &self.record

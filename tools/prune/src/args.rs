@@ -1,0 +1,73 @@
+//! The command line.
+
+/// Remove stopped containers and volumes that nothing uses.
+///
+/// Prints what it removes, one a line, as `container NAME` or `volume NAME`, and the bytes freed to stderr. It asks nothing:
+/// look with --dry-run first. Images, their blobs and their unpacked layers are not removed; this version cannot do that.
+#[derive(Debug, clap::Parser)]
+#[command(name = "oci-prune", version, max_term_width = 100)]
+#[command(group(clap::ArgGroup::new("kinds").required(true).multiple(true)))]
+pub(crate) struct Args {
+    /// Remove containers that have stopped
+    #[arg(long, group = "kinds")]
+    pub(crate) containers: bool,
+
+    /// Remove volumes that no container names, those without a name of their own, or those named
+    #[arg(long, group = "kinds")]
+    pub(crate) volumes: bool,
+
+    /// With --volumes: these volumes, whatever their kind; one that is in use is refused
+    #[arg(value_name = "NAME", requires = "volumes", conflicts_with_all = ["containers", "all", "filter"])]
+    pub(crate) names: Vec<String>,
+
+    /// Also volumes that were given a name, and containers that never ran
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Only what fits: label=KEY[=VALUE], until=MOMENT or until=DURATION (made before that)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+
+    /// Remove nothing; print what would be
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) common: cli::Common,
+}
+
+impl AsRef<cli::Common> for Args {
+    fn as_ref(&self) -> &cli::Common {
+        &self.common
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_to_go_has_to_be_said() {
+        for words in [
+            "oci-prune",
+            "oci-prune --all",
+            "oci-prune data",
+            "oci-prune --containers web",
+            "oci-prune --volumes --all data",
+            "oci-prune --volumes --filter label=x data",
+        ] {
+            Args::try_parse_from(words.split_whitespace()).expect_err(words);
+        }
+        for words in
+            ["oci-prune --containers --volumes -a -n", "oci-prune --volumes a b", "oci-prune a --volumes"]
+        {
+            Args::try_parse_from(words.split_whitespace()).expect(words);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! `oci-prune`: removes what is not in use any more: stopped containers and volumes.
+
+mod args;
+mod containers;
+mod run;
+mod volumes;
+
+fn main() -> std::process::ExitCode {
+    cli::run("oci-prune", run::run)
+}
