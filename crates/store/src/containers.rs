@@ -123,7 +123,8 @@ impl Store {
         for (name, id) in self.names()? {
             match self.open_container(&id, Some(&name)) {
                 Ok(container) => all.extend(container),
-                Err(Error::Document { .. } | Error::WrongKind { .. }) => {}
+                // Damaged, or removed since the names were read.
+                Err(Error::Document { .. } | Error::WrongKind { .. } | Error::NoContainer(_)) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -147,8 +148,10 @@ impl Store {
         loop {
             match self.open_container(&doc.id()?, None) {
                 Ok(Some(other)) if other.name != doc.name => doc.again = Some(doc.again.unwrap_or(1) + 1),
-                // Half-made or damaged: for the publication to judge.
-                Ok(_) | Err(Error::Document { .. } | Error::WrongKind { .. }) => return Ok(doc),
+                // Half-made, damaged or just removed: for the publication to judge.
+                Ok(_) | Err(Error::Document { .. } | Error::WrongKind { .. } | Error::NoContainer(_)) => {
+                    return Ok(doc);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -177,7 +180,14 @@ impl Store {
 pub(crate) fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
     let path = format!("containers/{id}/create.json");
     let rule = |text: &str| Error::document(&path, DocumentFault::Rule(text.into()));
-    let bytes = files::read_bounded(store.dir(), &path, DOCUMENT_LIMIT)?.ok_or_else(|| rule("is missing"))?;
+    let Some(bytes) = files::read_bounded(store.dir(), &path, DOCUMENT_LIMIT)? else {
+        // Removed since it was found, or damaged.
+        return Err(if store.has_container(id)? {
+            rule("is missing")
+        } else {
+            Error::NoContainer(id.into())
+        });
+    };
     if Digest::of(&bytes).hex() != id {
         return Err(rule("does not hash to the container's id"));
     }
@@ -186,8 +196,10 @@ pub(crate) fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
 
 fn read_state(store: &Store, id: &str) -> Result<State> {
     let path = format!("containers/{id}/state.json");
-    let missing = || Error::document(&path, DocumentFault::Rule("is missing".into()));
-    let bytes = files::read_bounded(store.dir(), &path, STATE_LIMIT)?.ok_or_else(missing)?;
+    let Some(bytes) = files::read_bounded(store.dir(), &path, STATE_LIMIT)? else {
+        let damaged = || Error::document(&path, DocumentFault::Rule("is missing".into()));
+        return Err(if store.has_container(id)? { damaged() } else { Error::NoContainer(id.into()) });
+    };
     if bytes.iter().all(|byte| *byte == 0) {
         // Replaced without an fsync, and cut off from power: whatever ran has ended.
         let mut state = State::created(LOST_INSTANCE);
