@@ -44,6 +44,14 @@ impl Subject {
         Some(Self { bundle })
     }
 
+    /// One whose mounts are the host's.
+    fn among_the_hosts_mounts() -> Option<Self> {
+        let mut subject = Self::new()?;
+        subject.bundle.without_namespace("mount");
+        subject.bundle.write();
+        Some(subject)
+    }
+
     fn create(&self) -> Command {
         let mut command = self.bundle.command(&["create", "--pid-file"]);
         command.arg(self.bundle.path("run/pid")).arg("-b").arg(self.bundle.dir()).arg(self.bundle.id());
@@ -269,6 +277,19 @@ fn create_killed_at_any_system_call_leaves_what_delete_by_force_removes() {
     }
     let count = sweep("kill create", |subject, number| kill_create(subject, Whom::Runtime, number));
     assert!(count > 100, "only {count}");
+}
+
+#[test]
+fn a_root_among_the_hosts_mounts_is_taken_away_whoever_is_killed() {
+    let Some(subject) = Subject::among_the_hosts_mounts() else { return };
+    // The calls between the first mount and the last are what is new here; a step takes several of them.
+    let every = if is_full() { 1 } else { 5 };
+    for whom in [Whom::Runtime, Whom::Init] {
+        let points = (1..).step_by(every).take_while(|number| kill_create(&subject, whom, *number));
+        assert!(points.count() > 20);
+    }
+    let points = (1..).step_by(every).take_while(|number| fail_create(&subject, Whom::Init, *number));
+    assert!(points.count() > 20);
 }
 
 #[test]

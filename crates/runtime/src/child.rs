@@ -178,6 +178,7 @@ impl<'a> Child<'a> {
             Action::JoinProcess(process, kinds) => joining::namespaces_of(process.as_fd(), kinds),
             Action::RootOfUsers => become_root_of_users(),
             Action::Inside => keep(Root::open_ambient("/"), &mut self.root),
+            Action::InsideOf(root) => keep(inside_of(Root::from_fd(root)), &mut self.root),
             Action::Affinity(set) => joining::processors(&set),
             Action::Home(uid) => self.add_home(uid),
             Action::Propagation(flags) => propagation(flags),
@@ -199,6 +200,7 @@ impl<'a> Child<'a> {
             Action::Domainname(name) => domain_name(&name),
             Action::OomScoreAdj(score) => self.procfs()?.write("self/oom_score_adj", &score.to_string()),
             Action::Pivot => pivot(self.root()?),
+            Action::Chroot => change_root(self.root()?),
             Action::MoveRoot => move_root(self.root()?),
             Action::Sysctls(list) => self.sysctls(&list),
             Action::NetDevices(list) => {
@@ -449,10 +451,19 @@ fn pivot(root: &Root) -> Result<()> {
 /// Moves the root's mount over `/` and changes into it: what is below the old one stays mounted, out of reach.
 fn move_root(root: &Root) -> Result<()> {
     let old = Root::open_ambient("/")?;
-    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
     sys::mount::attach(root.as_fd(), old.as_fd())?;
+    change_root(root)
+}
+
+fn change_root(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
     rustix::process::chroot(c".").call("chroot", || "\".\"".into())?;
     rustix::process::chdir(c"/").call("chdir", || "\"/\"".into())
+}
+
+fn inside_of(root: Root) -> Result<Root> {
+    change_root(&root)?;
+    Root::open_ambient("/")
 }
 
 /// Enters the working directory by a descriptor resolved inside the root, and makes sure that it has a name there.

@@ -56,6 +56,7 @@ mod relay;
 mod report;
 mod request;
 pub mod resctrl;
+mod rootmount;
 mod step;
 mod supervise;
 mod terminal;

@@ -49,6 +49,9 @@ pub(crate) fn root(plan: RootPlan) -> Result<Root> {
         }
     };
     attach(tree.as_fd(), target.as_fd()).map_err(|e| onto(e, &at))?;
+    // Attached to a shared mount it has become one of its peers (mount_namespaces(7)).
+    let private = Change { propagation: Some(MountPropagationFlags::PRIVATE), ..Change::default() };
+    set_attributes(tree.as_fd(), Extent::Tree, private)?;
     // The detached tree's descriptor lies on the mount itself, wherever it is attached; reopened, since it is O_PATH.
     let tree = Root::from_fd(tree);
     match tree.open_dir("/") {

@@ -1,6 +1,6 @@
 //! What the configuration may ask for and this runtime cannot give: refused by name, never dropped.
 
-use oci_spec::runtime::{Hooks, LinuxResources, Spec};
+use oci_spec::runtime::{Hooks, LinuxNamespaceType, LinuxResources, Spec};
 
 use crate::error::{Error, Result};
 
@@ -11,7 +11,14 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let notifies = profile.is_some_and(seccomp::notifies);
     let class = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
-    let members = [(hooks, "hooks"), (notifies, "SCMP_ACT_NOTIFY"), (class, "linux.intelRdt")];
+    let all = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let among_hosts = all.is_none_or(|all| all.iter().all(|one| one.typ() != LinuxNamespaceType::Mount));
+    let members = [
+        (among_hosts, "linux.namespaces without a mount namespace"),
+        (hooks, "hooks"),
+        (notifies, "SCMP_ACT_NOTIFY"),
+        (class, "linux.intelRdt"),
+    ];
     let asked = first(&members).or_else(|| resources.and_then(of_resources));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
 }

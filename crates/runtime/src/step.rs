@@ -90,12 +90,16 @@ pub(crate) enum Action {
     RootOfUsers,
     /// Takes this mount namespace's root for the container's: it is inside already.
     Inside,
+    /// Changes into the root of the container's first process, which has no mount namespace of its own.
+    InsideOf(OwnedFd),
     /// Limits the processors that it may run on.
     Affinity(CpuSet),
     /// Adds the user's home directory to an environment that names none, as runc does.
     Home(Uid),
     /// Cuts the propagation of mounts towards the host.
     Propagation(MountPropagationFlags),
+    /// Changes into the root where it cannot be pivoted, as its mounts are the host's.
+    Chroot,
     /// Brings the root file system into this mount namespace.
     Root(RootPlan),
     /// Mounts one thing inside the root.

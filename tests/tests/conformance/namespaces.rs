@@ -124,6 +124,36 @@ cases! {
                 assert_eq!(namespace(&bundle.pid().to_string(), name), namespace("self", name), "{name}");
             }
         };
+        the_hosts_mount_namespace_is_inherited_and_cleaned: "without a mount namespace the runtime's is inherited" => |mut bundle| {
+            bundle.without_namespace("mount");
+            bundle.args(&["sleep", "100"]);
+            bundle.create().ok();
+            bundle.start().ok();
+            let pid = bundle.pid().to_string();
+            assert_eq!(namespace(&pid, "mnt"), namespace("self", "mnt"));
+            assert!(!testkit::leftovers::mounts(bundle.dir()).is_empty(), "its root is among the host's mounts");
+            // It sees its own root, and so does what joins it.
+            assert_eq!(std::fs::read_link(format!("/proc/{pid}/root")).expect("its root"), bundle.root());
+            let prints = |words: &[&str]| {
+                let all = [&["exec", bundle.id()], words].concat();
+                String::from_utf8_lossy(&bundle.verb(&all).ok().stdout).into_owned()
+            };
+            let listed = prints(&["ls", "/"]);
+            assert!(listed.contains("bin\n") && !listed.contains("boot"), "{listed}");
+            let shown = prints(&["cat", "/proc/self/mountinfo"]);
+            assert!(shown.lines().all(|line| !line.contains(" /home ")), "{shown}");
+            bundle.verb(&["delete", "--force", bundle.id()]).ok();
+            bundle.assert_nothing_left();
+            // What cannot be had there is refused by name.
+            bundle.config["linux"]["rootfsPropagation"] = json!("slave");
+            refuses(&bundle, "rootfsPropagation");
+            bundle.config["linux"].as_object_mut().expect("an object").remove("rootfsPropagation");
+            bundle.namespaces().push(json!({"type": "user"}));
+            for name in ["uidMappings", "gidMappings"] {
+                bundle.config["linux"][name] = json!([{"containerID": 0, "hostID": 100_000, "size": 2000}]);
+            }
+            refuses(&bundle, "without a mount namespace");
+        };
         a_kind_listed_twice_is_refused: "duplicated namespaces of one `type` are an error" => |mut bundle| {
             bundle.namespaces().push(json!({"type": "network"}));
             refuses(&bundle, "twice");

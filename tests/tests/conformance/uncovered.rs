@@ -38,11 +38,6 @@ pub(crate) const UNCOVERED: &[(&str, &str, &str)] = &[
         "not followed: it is killed and deleted, as runc does and containerd needs",
     ),
     (
-        "config-linux.md, Namespaces",
-        "without a mount namespace the runtime's is inherited",
-        "not followed: such a container is refused, as its mounts would be the host's",
-    ),
-    (
         "config-linux.md, Personality",
         "unsupported flags are an error",
         "not followed: they are a warning, as with runc",

@@ -152,6 +152,10 @@ impl Draft {
         let stops = Stops { born: true, ready: true, start: waits, ..Stops::default() };
         let (mut plan, stdio) = Plan::new(self.request(creation), stops)?;
         let warnings = std::mem::take(&mut plan.warnings);
+        if let Some(mount) = plan.root_mount.take() {
+            self.record.root_mount = Some(mount);
+            self.directory.set_record(&self.record)?;
+        }
         let cgroup = birthplace.as_ref().map(AsFd::as_fd);
         let place = Place { cgroup, listener, forget: Some(self.directory.number()), keep: None };
         self.init = Some(Newborn::make(plan, stdio, place)?);
@@ -249,6 +253,7 @@ impl Draft {
             self.record.group.abandon().is_ok()
         };
         let gone = self.record.resctrl.as_ref().is_none_or(|group| group.remove().is_ok()) && gone;
+        let gone = self.record.unmount().is_ok() && gone;
         let _ = if gone { self.directory.remove() } else { self.directory.set_record(&self.record) };
         if self.hooked {
             // The error that led here is what is told.
@@ -285,6 +290,7 @@ fn record(creation: &Creation) -> Result<Record> {
         pid_namespace: family::is_whole(spec),
         resctrl: class(spec, creation.id.as_str())?,
         keyring: creation.manner.keyring,
+        root_mount: None,
         init: None,
     })
 }

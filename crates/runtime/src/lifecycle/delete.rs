@@ -47,6 +47,7 @@ pub fn delete(directory: &Directory, force: bool) -> Result<Vec<String>> {
     if let Some(class) = &record.resctrl {
         class.remove()?;
     }
+    record.unmount()?;
     directory.remove()?;
     Ok(after(&record))
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::lifecycle::directory::Directory;
 use crate::resctrl;
+use crate::rootmount::RootMount;
 
 /// The version of the runtime specification that this runtime follows.
 pub const SPECIFICATION: &str = "1.3.0";
@@ -106,12 +107,20 @@ pub struct Record {
     /// Its processes have session keyrings of their own.
     #[serde(default)]
     pub keyring: bool,
+    /// Its root among the host's mounts, where it has no mount namespace of its own; recorded before it is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<RootMount>,
     /// Its first process, once it is there for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Process>,
 }
 
 impl Record {
+    /// Takes its root away from the host's mounts.
+    pub(crate) fn unmount(&self) -> Result<()> {
+        self.root_mount.as_ref().map_or(Ok(()), |mount| mount.remove(&self.rootfs))
+    }
+
     /// The state as the specification writes it, for `state` and for hooks; `pid` where the process is not recorded yet.
     pub(crate) fn state(&self, status: Status, pid: u32) -> serde_json::Value {
         json!({

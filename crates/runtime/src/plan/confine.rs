@@ -37,8 +37,12 @@ pub(super) fn confine(
     if let Some(name) = own_name("domainname", spec.domainname(), namespaces)? {
         steps.push(Step::new("set the domain name", Action::Domainname(name.clone())));
     }
-    let pivot = if manner.pivot { Action::Pivot } else { Action::MoveRoot };
-    steps.push(Step::new("pivot the root", pivot));
+    if namespaces.shares_mounts() {
+        steps.push(Step::new("change the root", Action::Chroot));
+    } else {
+        let pivot = if manner.pivot { Action::Pivot } else { Action::MoveRoot };
+        steps.push(Step::new("pivot the root", pivot));
+    }
     if let Some(kind) = root_propagation(linux)? {
         // A shared root could not have been pivoted.
         steps.push(Step::new("set the root's propagation", Action::RootPropagation(kind)));

@@ -18,6 +18,7 @@ use crate::labels::{self, Module};
 use crate::mounts::source;
 use crate::options::{OF_SUPERBLOCKS, Options};
 use crate::request::{RootSource, Stdio};
+use crate::rootmount::RootMount;
 use crate::step::{Action, MountPlan, RootPlan, Source, Step, TerminalPlan};
 
 /// The container's own /dev where the configuration forgets it (docker's size).
@@ -36,11 +37,24 @@ pub(super) struct Files<'a> {
 
 impl Files<'_> {
     /// The root and what is mounted in it, devices and the terminal: all that is done with the host still in reach.
-    pub(super) fn steps(&mut self, root: RootSource, stdio: &Stdio, steps: &mut Vec<Step>) -> Result<()> {
+    ///
+    /// Gives back where the root is mounted among the host's mounts, where the container has none of its own.
+    pub(super) fn steps(
+        &mut self,
+        root: RootSource,
+        stdio: &Stdio,
+        steps: &mut Vec<Step>,
+    ) -> Result<Option<RootMount>> {
         let propagation = propagation_towards_host(self.linux)?;
-        steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
+        let root = self.root(root)?;
+        let mut on_host = None;
+        if self.namespaces.shares_mounts() {
+            on_host = Some(RootMount::of(&root)?);
+        } else {
+            steps.push(Step::new("cut mount propagation", Action::Propagation(propagation)));
+        }
         let root = RootPlan {
-            source: self.root(root)?,
+            source: root,
             devices: self.devices,
             shared: propagation.contains(Propagation::SHARED),
         };
@@ -75,7 +89,8 @@ impl Files<'_> {
             steps.push(Step::new("link devices", Action::DeviceLinks));
         }
         steps.push(Step::new("check /dev/null", Action::Null));
-        self.terminal(stdio, steps)
+        self.terminal(stdio, steps)?;
+        Ok(on_host)
     }
 
     fn terminal(&self, stdio: &Stdio, steps: &mut Vec<Step>) -> Result<()> {

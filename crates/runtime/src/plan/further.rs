@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, Uid};
 use rustix::thread::{CpuSet, ThreadNameSpaceType};
 use sys::Call;
@@ -62,7 +63,13 @@ impl Further {
         if kinds.contains(ThreadNameSpaceType::USER) {
             steps.push(Step::new("become the user namespace's root", Action::RootOfUsers));
         }
-        steps.push(Step::new("find the root", Action::Inside));
+        if apart(spec) {
+            steps.push(Step::new("find the root", Action::Inside));
+        } else {
+            let root = root_of(init)?;
+            keep.push(root.as_raw_fd());
+            steps.push(Step::new("change the root", Action::InsideOf(root)));
+        }
         if let Some(set) = affinity.last {
             steps.push(Step::new("set the processor affinity", Action::Affinity(set)));
         }
@@ -83,11 +90,35 @@ impl Further {
         let filter = spec.linux().as_ref().map(filter::program).transpose()?.flatten();
         parts::give_up_rights(process, filter, true, &mut steps)?;
         Ok(Self {
-            plan: Plan { flags: 0, entries, duties: Duties::default(), steps, command, warnings: Vec::new() },
+            plan: Plan {
+                flags: 0,
+                entries,
+                duties: Duties::default(),
+                steps,
+                command,
+                root_mount: None,
+                warnings: Vec::new(),
+            },
             keep,
             limits,
         })
     }
+}
+
+/// True where the container has a mount namespace of its own.
+fn apart(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|all| all.iter().any(|one| one.typ() == LinuxNamespaceType::Mount))
+}
+
+/// The root that init has changed into.
+fn root_of(init: &Cloned) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid.as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).call("open", || path)?;
+    // Only while init lives is its number its own.
+    sys::process::signal(&init.pidfd, 0)?;
+    Ok(root)
 }
 
 /// Limits resources; a root of a user namespace waits for the runtime to have raised what it may not.

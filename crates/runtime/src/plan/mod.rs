@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::filter;
 use crate::hooks::HookKind;
 use crate::request::{Guard, Request, Stdio, Tie};
+use crate::rootmount::RootMount;
 use crate::step::{Action, Command, Entry, Step};
 use confine::confine;
 use devices::all_devices;
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) duties: Duties,
     pub(crate) steps: Vec<Step>,
     pub(crate) command: Command,
+    /// Where the root is mounted among the host's mounts; to be recorded before the process exists.
+    pub(crate) root_mount: Option<RootMount>,
     /// What is done otherwise than the configuration says, and nothing is lost by.
     pub(crate) warnings: Vec<String>,
 }
@@ -84,7 +87,7 @@ impl Plan {
             devices,
             warnings: &mut warnings,
         };
-        files.steps(root, &stdio, &mut steps)?;
+        let root_mount = files.steps(root, &stdio, &mut steps)?;
         if later {
             wait_before_groups_are_shown(&mut steps);
         }
@@ -118,7 +121,7 @@ impl Plan {
             steps.push(Step::new(HookKind::StartContainer.step(), action));
         }
         let Namespaces { flags, entries, .. } = namespaces;
-        Ok((Self { flags, entries, duties, steps, command, warnings }, stdio))
+        Ok((Self { flags, entries, duties, steps, command, root_mount, warnings }, stdio))
     }
 }
 

@@ -53,8 +53,7 @@ impl Namespaces {
         let listed = listed(linux)?;
         let has = |kind: Kind| listed.contains_key(&number(kind));
         if !has(Kind::Mount) {
-            // The container's mounts would be the host's.
-            return Err(Error::Unsupported("linux.namespaces without a mount namespace".into()));
+            without_mounts(linux, has(Kind::User))?;
         }
         let users = users(linux, listed.get(&number(Kind::User)).copied())?;
         let offsets = offsets(linux, listed.get(&number(Kind::Time)).copied())?;
@@ -117,6 +116,11 @@ impl Namespaces {
         !matches!(self.users, Users::Callers)
     }
 
+    /// True where the process is in the caller's mount namespace: what it mounts is the host's, too.
+    pub(super) fn shares_mounts(&self) -> bool {
+        !self.is_own(Kind::Mount)
+    }
+
     /// True for a new namespace of this kind.
     pub(super) fn is_new(&self, kind: Kind) -> bool {
         self.flags & number(kind) != 0
@@ -148,6 +152,19 @@ fn open(path: &Path) -> Result<File> {
 }
 
 const CLONE_NEWTIME: i32 = 0x80;
+
+/// What cannot be had among the host's mounts.
+fn without_mounts(linux: &Linux, users: bool) -> Result<()> {
+    if users {
+        // Only the host's root may mount there.
+        return Err(Error::Unsupported("a user namespace without a mount namespace".into()));
+    }
+    if root_propagation(linux)?.is_some() {
+        let why = "there is no mount namespace of the container's own".into();
+        return Err(invalid("linux.rootfsPropagation", why));
+    }
+    Ok(())
+}
 
 fn number(kind: Kind) -> u64 {
     kind as u64
