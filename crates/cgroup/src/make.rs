@@ -27,7 +27,10 @@ impl Group {
     /// those of [`Group::update`]. What was made is removed then.
     pub fn make(&mut self, resources: &LinuxResources) -> Result<()> {
         if self.unit.is_some() {
-            // Made around the process that is adopted.
+            // Made around the process that is adopted. One that is there already would be stopped for it.
+            for place in self.places.iter().filter(|place| place.directory().exists()) {
+                refuse_in_use(place, self.version)?;
+            }
             self.pending = Some(resources.clone());
             return Ok(());
         }

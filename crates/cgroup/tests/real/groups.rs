@@ -45,6 +45,23 @@ fn a_group_with_processes_is_not_taken_for_a_new_container() {
 }
 
 #[test]
+fn a_unit_with_processes_is_not_stopped_for_a_new_container() {
+    needs!(Root);
+    // The top slice: nothing above the scope is made for it.
+    let prefix = name().to_string_lossy().trim_start_matches('/').to_owned();
+    let made = made_at(PathBuf::from(format!("/{prefix}-unit.scope")));
+    let held = made.start("exit 0");
+    let path = PathBuf::from(format!("-.slice:{prefix}:unit"));
+    let request = Request { id: "unused", path: Some(&path), driver: Driver::Systemd, rootless: false };
+    let mut group = Group::plan(&request).expect("a plan");
+    assert_eq!(group.places()[0].directory(), made.group.places()[0].directory());
+    let error = group.make(&LinuxResources::default()).expect_err("in use");
+    assert!(matches!(error, Error::InUse { processes: 1, .. }), "{error}");
+    drop(held);
+    group.make(&LinuxResources::default()).expect("an empty one may be");
+}
+
+#[test]
 fn what_fails_half_way_leaves_nothing() {
     needs!(Root);
     let name = name().join("a/b");

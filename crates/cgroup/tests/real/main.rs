@@ -50,6 +50,12 @@ fn made(json: &str) -> Made {
     made
 }
 
+fn made_at(name: PathBuf) -> Made {
+    let mut made = Made { group: plan(&name), name };
+    made.group.make(&LinuxResources::default()).expect("a group");
+    made
+}
+
 impl Made {
     fn update(&self, json: &str) -> cgroup::Result<()> {
         self.group.update(&resources(json))
