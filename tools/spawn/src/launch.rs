@@ -9,11 +9,12 @@ use oci_spec::runtime::Spec;
 use overlay::Mounted;
 use runtime::{Beside, Ended, Guard, Manner, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
-use store::{Container, State};
+use store::{Container, CreateDoc, State};
 use sys::Root;
 
 use crate::changes::Changes;
 use crate::command::stop_signal;
+use crate::events;
 
 /// config.json is not longer than this.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -33,6 +34,7 @@ pub(crate) struct Launch {
 #[derive(Debug)]
 pub(crate) struct Running {
     container: Container,
+    doc: CreateDoc,
     started: Started,
     supervisor: Supervisor,
     line: ContainerLine,
@@ -51,8 +53,8 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let mut spec = configuration(&bundle)?;
     let (root, view) = root(container, &state)?;
     make_points(&bundle, &view, &launch.changes.points(&spec))?;
-    let proxies = container.create().during(named)?.passes_proxies();
-    launch.changes.apply(&mut spec, &view, proxies)?;
+    let doc = container.create().during(named)?;
+    launch.changes.apply(&mut spec, &view, doc.passes_proxies())?;
     drop(view);
     let signal = stop_signal(spec.annotations().as_ref());
     let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
@@ -70,11 +72,12 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     state.set_running(started.pid);
     state.monitor = launch.monitored.then(|| store::Process::of(std::process::id())).flatten();
     container.set_state(&state).during(named)?;
+    events::note(container, &doc, "start", &[]);
     let mut line = container.line().during(named)?;
     // It may have ended already; this line speaks of its start.
     line.status = state.status;
     drop(lock);
-    Ok(Running { container: container.clone(), started, supervisor, line })
+    Ok(Running { container: container.clone(), doc, started, supervisor, line })
 }
 
 impl Running {
@@ -102,8 +105,20 @@ impl Running {
                 self.container.set_state(&state).during(named)?;
             }
             drop(lock);
+            events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
         }
         Ok(code)
+    }
+}
+
+/// Records why a container could not be started; one that runs, or cannot be written, has its own story.
+pub(crate) fn record_failure(container: &Container, failure: &Failure) {
+    let Ok(_lock) = container.lock() else { return };
+    let Ok(mut state) = container.state() else { return };
+    if !state.is_alive() {
+        state.error = Some(failure.to_string());
+        // The failure is told anyway.
+        let _ = container.set_state(&state);
     }
 }
 

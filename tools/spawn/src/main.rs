@@ -4,6 +4,7 @@ mod args;
 mod changes;
 mod command;
 mod containers;
+mod events;
 mod face;
 mod launch;
 mod monitor;

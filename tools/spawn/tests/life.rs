@@ -1,31 +1,18 @@
 //! The store's containers by name: started, stopped, waited for; what they say is kept. Needs root.
 
+mod background;
 mod world;
 
 use std::fs;
-use std::io::Write;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use background::{detached, kill, out, scripted};
 use descriptor::Status;
 use runtime::convert::Network;
 use serde_json::Value;
 use store::{Container, CreateDoc};
 use world::{World, code, line, text, wait_for};
-
-/// Runs a script in the background.
-fn detached(world: &World, container: &Container, args: &[&str], script: &str) -> Output {
-    let args: Vec<&str> = ["-d"].iter().chain(args).copied().chain(["--", "sh", "-c", script]).collect();
-    let output = world.spawn(&line(container), &args);
-    assert_eq!(code(&output), 0, "{output:?}");
-    output
-}
-
-fn out(world: &World, args: &[&str]) -> String {
-    let output = world.spawn(b"", args);
-    assert_eq!(code(&output), 0, "{args:?}: {output:?}");
-    text(&output.stdout)
-}
 
 /// Waits until the monitor has written everything down.
 fn ended(container: &Container) {
@@ -40,21 +27,6 @@ fn ended(container: &Container) {
 fn objects(container: &Container, name: &str) -> Vec<Value> {
     let log = fs::read_to_string(container.path().join(name)).expect("a log");
     log.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
-}
-
-fn kill(pid: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill").success());
-}
-
-/// A container whose own command is this script.
-fn scripted(world: &World, name: &str, script: &str) -> Container {
-    let doc = CreateDoc { stop_timeout: Some(1), ..CreateDoc::default() };
-    let container = world.container(name, Network::Private, doc);
-    let path = container.path().join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
-    config["process"]["args"] = serde_json::json!(["sh", "-c", script]);
-    fs::write(&path, config.to_string()).expect("write");
-    container
 }
 
 #[test]
@@ -99,11 +71,8 @@ fn several_containers_are_handled_in_order_and_the_first_failure_is_the_status()
     let mut both = line(&a);
     both.extend(line(&b));
     assert_eq!(code(&world.spawn(&both, &["stop"])), 0);
-    assert_eq!(out(&world, &["wait", world_made(&world, "c").name()]), "0\n");
-}
-
-fn world_made(world: &World, name: &str) -> Container {
-    world.plain(name)
+    world.plain("never-ran");
+    assert_eq!(out(&world, &["wait", "never-ran"]), "0\n");
 }
 
 #[test]
@@ -311,85 +280,52 @@ fn wait_knows_the_status_of_a_one_off_that_is_gone() {
     assert!(!world.exists("a"));
 }
 
-/// The tool with pipes to it.
-fn piped(world: &World, args: &[&str]) -> Child {
-    let mut command = world.command(args);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool")
+/// A figure of a process's memory, KiB (proc_pid_smaps_rollup(5)).
+fn kib(pid: u32, figure: &str) -> u64 {
+    let all = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("its memory");
+    let line = all.lines().find(|line| line.starts_with(figure)).expect("the figure");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
 #[test]
-fn start_attached_loses_nothing_of_what_is_said_and_gives_the_status() {
-    let Some(world) = World::new() else { return };
-    scripted(&world, "a", "echo first; echo second >&2; exit 11");
-    for _ in 0..10 {
-        let output = world.spawn(b"", &["start", "-a", "a"]);
-        let said = (text(&output.stdout), text(&output.stderr), code(&output));
-        assert_eq!(said, ("first\n".into(), "second\n".into(), 11));
-    }
-    scripted(&world, "cat", "cat; echo end");
-    let output = world.spawn(b"typed\n", &["start", "-ai", "cat"]);
-    assert_eq!((text(&output.stdout), code(&output)), ("typed\nend\n".into(), 0), "{output:?}");
-    assert_eq!(out(&world, &["logs", "cat"]), "typed\nend\n");
-}
-
-#[test]
-fn several_attach_to_one_container_and_its_input_stays_open() {
+fn a_monitor_is_small_and_stays_so() {
     let Some(world) = World::new() else { return };
     let a = world.plain("a");
-    detached(&world, &a, &["-i"], "while read x; do echo got $x; [ $x = end ] && exit 5; done; exit 6");
-    let watcher = piped(&world, &["attach", "--no-stdin", "a"]);
-    std::thread::sleep(Duration::from_millis(500));
-    let mut first = piped(&world, &["attach", "a"]);
-    first.stdin.take().expect("piped").write_all(b"one\n").expect("write");
-    while !out(&world, &["logs", "a"]).contains("got one") {}
-    // The first one's input has ended; the container's has not.
-    let mut second = piped(&world, &["attach", "a"]);
-    std::thread::sleep(Duration::from_millis(500));
-    second.stdin.take().expect("piped").write_all(b"end\n").expect("write");
-    for (child, want) in
-        [(watcher, "got one\ngot end\n"), (first, "got one\ngot end\n"), (second, "got end\n")]
-    {
-        let output = child.wait_with_output().expect("wait");
-        assert_eq!((text(&output.stdout).as_str(), code(&output)), (want, 5), "{output:?}");
-    }
-    let late = world.spawn(b"", &["attach", "a"]);
-    assert_eq!(code(&late), 9, "{late:?}");
+    let script = "x=0123456789012345678901234567890123456789; x=$x$x$x$x$x; i=0; while [ $i -lt 5000 ]; do echo $x; i=$((i+1)); done; sleep 60";
+    detached(&world, &a, &[], script);
+    let monitor = a.state().expect("state").monitor.expect("a monitor");
+    let begin = kib(monitor.pid, "Private_Dirty:");
+    while out(&world, &["logs", "a"]).len() < 5000 * 201 {}
+    let (dirty, pss) = (kib(monitor.pid, "Private_Dirty:"), kib(monitor.pid, "Pss:"));
+    eprintln!("monitor: Private_Dirty {begin} KiB at first, {dirty} KiB later, Pss {pss} KiB");
+    assert!(begin < 1024 && dirty < 1024, "{begin} KiB at first, {dirty} KiB later");
+    out(&world, &["stop", "-t", "0", "a"]);
 }
 
 #[test]
-fn who_does_not_read_what_it_is_attached_to_holds_the_container_up_for_a_moment_only() {
+fn what_happens_to_a_container_is_noted_in_order() {
     let Some(world) = World::new() else { return };
-    let a = world.plain("a");
-    detached(
-        &world,
-        &a,
-        &["-i"],
-        "read x; i=0; x=0123456789012345678901234567890123456789; x=$x$x$x$x$x; while [ $i -lt 20000 ]; do echo $x; i=$((i+1)); done; exit 4",
-    );
-    let mut stopped = piped(&world, &["attach", "a"]);
-    std::thread::sleep(Duration::from_millis(500));
-    kill(stopped.id(), "-STOP");
-    let mut go = piped(&world, &["attach", "a"]);
-    go.stdin.take().expect("piped").write_all(b"go\n").expect("write");
-    let output = go.wait_with_output().expect("wait");
-    assert_eq!((code(&output), output.stdout.len()), (4, 20_000 * 201));
-    assert_eq!(out(&world, &["logs", "a"]).len(), 20_000 * 201);
-    kill(stopped.id(), "-CONT");
-    drop(stopped.stdin.take());
-    assert_eq!(code(&stopped.wait_with_output().expect("wait")), 1);
+    let a = scripted(&world, "a", "while :; do sleep 0.05; done");
+    out(&world, &["start", "a"]);
+    out(&world, &["restart", "-t", "0", "a"]);
+    out(&world, &["stop", "-s", "KILL", "a"]);
+    let events = world.store.events(None, None).expect("events");
+    let actions: Vec<&str> = events.iter().map(|event| &*event.action).collect();
+    let run = ["start", "die", "stop"];
+    let want: Vec<&str> =
+        ["create"].iter().chain(&run).chain(&["start", "restart", "die", "stop"]).copied().collect();
+    assert_eq!(actions, want);
+    let die = events.iter().find(|event| event.action == "die").expect("its end");
+    assert_eq!((die.attributes.get("exitCode").map(String::as_str), &*die.id), (Some("137"), a.id()));
 }
 
 #[test]
-fn signals_to_who_is_attached_are_the_containers() {
+fn why_a_container_did_not_start_is_kept_until_it_does() {
     let Some(world) = World::new() else { return };
     let a = world.plain("a");
-    detached(&world, &a, &[], "trap 'exit 21' USR1; echo ready; while :; do sleep 0.05; done");
-    let unproxied = piped(&world, &["attach", "--sig-proxy=false", "a"]);
-    let child = piped(&world, &["attach", "a"]);
-    std::thread::sleep(Duration::from_millis(500));
-    kill(unproxied.id(), "-TERM");
-    let left = unproxied.wait_with_output().expect("wait");
-    assert_eq!(left.status.code(), None, "{left:?}");
-    kill(child.id(), "-USR1");
-    assert_eq!(code(&child.wait_with_output().expect("wait")), 21);
+    assert_eq!(code(&world.spawn(&line(&a), &["-d", "--", "no-such"])), 127);
+    let error = a.state().expect("state").error.expect("a reason");
+    assert!(error.contains("no-such"), "{error}");
+    detached(&world, &a, &[], "exit 0");
+    assert_eq!(a.state().expect("state").error, None);
 }

@@ -18,6 +18,7 @@ pub(crate) use crate::containers::keys::Keys;
 use crate::containers::keys::{Detach, Typed};
 use crate::containers::named;
 use crate::containers::wait::Alive;
+use crate::events;
 use crate::wire::{self, Hello};
 
 /// How long a monitor may take from its container's start until who attaches is let in.
@@ -115,6 +116,7 @@ pub(crate) fn join(container: &Container, attachment: Attachment, stage: &Stage)
         }
     };
     ask(&socket).map_err(|e| Failure::new(Exit::Other, what(), e))?;
+    events::note(container, &container.create().during(what)?, "attach", &[]);
     stay(container, socket, attachment, stage)
 }
 

@@ -10,7 +10,7 @@ use crate::changes::Changes;
 use crate::containers::attach::{self, Keys};
 use crate::containers::{Names, named, stop};
 use crate::monitor::{self, Background, Choice, Input, Streams};
-use crate::{streams, wire};
+use crate::{events, streams, wire};
 
 /// Arguments of `start`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +59,8 @@ pub(crate) fn restart(common: &Common, args: &RestartArgs, stage: &mut Stage) ->
     args.names.each(common, stage, |stage, container| {
         stop::one(container, &args.how)?;
         one(container, stage)?;
+        let doc = container.create().during(|| format!("container {}", container.name()))?;
+        events::note(container, &doc, "restart", &[]);
         named::done(stage, container)
     })
 }

@@ -9,6 +9,7 @@ use store::{Container, CreateDoc};
 use crate::command::{SIGTERM, number};
 use crate::containers::wait::{Alive, recorded};
 use crate::containers::{Names, named};
+use crate::events;
 
 const SIGKILL: i32 = 9;
 /// How long a container may take to end where nobody said (docker's).
@@ -70,7 +71,9 @@ pub(crate) fn one(container: &Container, how: &How) -> Result<(), Failure> {
             return Err(Failure::new(descriptor::Exit::Other, what(), "it was killed and does not end"));
         }
     }
-    recorded(container).map(drop)
+    recorded(container)?;
+    events::note(container, &doc, "stop", &[]);
+    Ok(())
 }
 
 /// The signal that asks a container to end.

@@ -171,7 +171,11 @@ fn watch(
     let opened = Store::open(Some(store)).and_then(|store| store.resolve_line(line));
     let started = opened.during(|| "the container".into()).and_then(|container| {
         let guard = overlay::OneOff::of(&container).during(|| "the container".into())?;
-        Ok((start(&container, background), guard))
+        let started = start(&container, background);
+        if let Err(failure) = &started {
+            launch::record_failure(&container, failure);
+        }
+        Ok((started, guard))
     });
     let status = match started {
         Ok((Ok((running, mut desk)), guard)) => {
