@@ -102,10 +102,11 @@ impl Running {
             // Somebody may have started it again already.
             if state.pid == Some(self.started.pid) || state.pid.is_none() {
                 state.set_stopped(Some(code));
+                // Before anybody can know, and note what follows from it.
+                events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
                 self.container.set_state(&state).during(named)?;
             }
             drop(lock);
-            events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
         }
         Ok(code)
     }

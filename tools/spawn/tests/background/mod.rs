@@ -1,4 +1,6 @@
-//! What tests of containers in the background share.
+//! What tests of containers in the background share, and those of who attaches.
+
+mod attach;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -1,7 +1,4 @@
-//! Attaching to containers that run in the background: by pipes, by a terminal, several at once. Needs root.
-
-mod background;
-mod world;
+//! Attaching to containers that run in the background: by pipes, by a terminal, several at once.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use background::{detached, kill, out, scripted};
+use crate::background::{detached, kill, out, scripted};
+use crate::world::{World, code, text};
 use descriptor::Status;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, Winsize};
-use world::{World, code, text};
 
 /// The tool with pipes to it.
 fn piped(world: &World, args: &[&str]) -> Child {
