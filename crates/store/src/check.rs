@@ -8,7 +8,7 @@ use std::time::Duration;
 use descriptor::{Digest, Hasher};
 use sys::Call;
 
-use crate::files::About;
+use crate::files::{About, found};
 use crate::{Container, Document, Error, Form, Result, Store, files, names, staging};
 
 /// How many bytes are read at once.
@@ -53,6 +53,7 @@ impl Store {
             report.judge(&path, self.check_tree(&path));
         }
         self.check_containers(&mut report)?;
+        self.check_volumes(&mut report)?;
         Ok(report)
     }
 
@@ -232,6 +233,25 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn check_volumes(&self, report: &mut Report) -> Result<()> {
+        for name in files::names_in(self.dir(), "volumes")? {
+            let path = format!("volumes/{name}");
+            match self.volume(&name).and_then(|volume| volume.root()) {
+                Ok(_) | Err(Error::NoVolume(_)) if !self.is_half_a_volume(&path)? => {}
+                Ok(_) | Err(Error::NoVolume(_)) => report.wrong(path, "has no volume.json or no lock"),
+                Err(e) => report.wrong(path, e),
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory among the volumes that lacks what makes it one; a removal takes all of it at once.
+    fn is_half_a_volume(&self, path: &str) -> Result<bool> {
+        let is_there = |path: &str| found(files::lstat(self.dir(), path)).about(path);
+        let whole = is_there(&format!("{path}/volume.json"))?.is_some() && is_there(&format!("{path}/lock"))?.is_some();
+        Ok(!whole && is_there(path)?.is_some())
     }
 
     fn check_stack(&self, report: &mut Report, path: &str, container: &Container) -> Result<()> {

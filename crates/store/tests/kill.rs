@@ -51,10 +51,12 @@ fn live(dir: &Path) {
         let meta = LayerMeta { diff_id: id, entries: 0, bytes: 0, implied: Vec::new(), masking: Vec::new() };
         draft.publish(&store, meta).expect("publish");
     }
-    if let Ok(old) = store.container("web") {
-        let lock = old.lock().expect("lock");
-        old.remove().expect("remove");
-        drop(lock);
+    for name in ["web", "old"] {
+        if let Ok(old) = store.container(name) {
+            let lock = old.lock().expect("lock");
+            old.remove().expect("remove");
+            drop(lock);
+        }
     }
     let doc = CreateDoc { name: "web".into(), ..CreateDoc::default() };
     let web = store.draft_container(&doc).expect("draft").publish().expect("publish");
@@ -63,6 +65,9 @@ fn live(dir: &Path) {
     state.set_stopped(Some(0));
     web.set_state(&state).expect("state");
     drop(lock);
+    web.rename("old").expect("rename");
+    drop(store.create_volume("data", &std::collections::BTreeMap::new()).expect("volume"));
+    store.remove_volume("data").expect("remove");
 }
 
 fn blob(store: &Store) {

@@ -242,3 +242,21 @@ fn a_kill_while_a_volume_is_filled_leaves_it_empty_or_to_be_finished() {
     }
     assert!(kills >= 10, "only {kills} kills");
 }
+
+#[test]
+fn a_damaged_volume_is_found_by_a_check_and_does_not_hide_the_others() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    for name in ["a", "b", "c", "whole"] {
+        store.create_volume(name, &BTreeMap::new()).expect("create");
+    }
+    let volumes = dir.path().join("volumes");
+    std::fs::write(volumes.join("a/volume.json"), "{").expect("damage");
+    std::fs::remove_dir(volumes.join("b/_data")).expect("damage");
+    std::fs::remove_file(volumes.join("c/lock")).expect("damage");
+    let names: Vec<_> = store.volumes().expect("list").iter().map(|v| v.name().to_string()).collect();
+    assert_eq!(names, ["b", "c", "whole"]);
+    let wrong = store.check().expect("check").findings;
+    assert_eq!(wrong.iter().map(|f| &*f.what).collect::<Vec<_>>(), ["volumes/a", "volumes/b", "volumes/c"]);
+    assert_eq!(store.volume("a").expect_err("damaged").exit(), Exit::Content);
+}
