@@ -24,7 +24,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "descriptor" | "sys" | "testkit" => &[],
         "cli" => &["descriptor"],
         "cgroup" | "seccomp" | "store" => &["descriptor", "sys"],
-        "overlay" | "registry" => &["cli", "descriptor", "store", "sys"],
+        "registry" => &["cli", "descriptor", "store", "sys"],
+        "overlay" => &["cgroup", "cli", "descriptor", "store", "sys"],
         "layer" => &["cli", "descriptor", "overlay", "store", "sys"],
         "runtime" => &["cgroup", "cli", "descriptor", "overlay", "seccomp", "store", "sys"],
         // a tool: any crate but what only tests need, never a tool

@@ -15,16 +15,16 @@ impl Group {
     /// Applies the rules for devices: to a new group always, as every container is denied what it is not given (runc's
     /// default), later only where some are given.
     ///
-    /// A rootless container cannot make device nodes; where it may not set rules, it does without, as runc.
-    pub(crate) fn devices(&self, resources: &LinuxResources, new: bool) -> Result<()> {
+    /// A rootless container cannot make device nodes; where it may not set rules, it does without, as runc: false.
+    pub(crate) fn devices(&self, resources: &LinuxResources, new: bool) -> Result<bool> {
         let given = resources.devices().as_deref();
         if given.is_none() && !new {
-            return Ok(());
+            return Ok(false);
         }
         let rules = rules(given.unwrap_or_default())?;
         let place = match self.place("devices") {
             Some(place) => place,
-            None if self.rootless => return Ok(()),
+            None if self.rootless => return Ok(false),
             None => {
                 return Err(Error::NoController {
                     resource: "devices".into(),
@@ -39,8 +39,8 @@ impl Group {
             Version::Legacy => write(directory, &rules, new),
         };
         match applied {
-            Err(error) if self.rootless && error.is_permission() => Ok(()),
-            applied => applied,
+            Err(error) if self.rootless && error.is_permission() => Ok(false),
+            applied => applied.map(|()| true),
         }
     }
 }

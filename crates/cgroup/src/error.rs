@@ -191,6 +191,10 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoHierarchy => Some("mount one: mount -t cgroup2 none /sys/fs/cgroup".into()),
+            Self::NoGroup { .. } | Self::NoController { .. } => Some(
+                "run it as root, or where the controllers are delegated: systemd-run --user --scope -p Delegate=yes ..."
+                    .into(),
+            ),
             Self::HasOthers { .. } => Some("end what runs in them, and delete again".into()),
             Self::InUse { .. } => Some("end its processes, or choose another linux.cgroupsPath".into()),
             Self::Kind { .. } => {

@@ -67,6 +67,9 @@ pub struct Group {
     /// What [`Group::make`] was asked for, where systemd makes the directories later.
     #[serde(skip)]
     pub(crate) pending: Option<LinuxResources>,
+    /// Rules for devices are in force.
+    #[serde(default)]
+    pub(crate) guarded: bool,
 }
 
 /// A directory of a group.
@@ -134,7 +137,16 @@ impl Group {
             let (unit, version, places) = systemd::plan(request)?;
             let (driver, rootless) = (request.driver, request.rootless);
             let implied = given.is_none();
-            return Ok(Self { version, places, driver, rootless, implied, unit: Some(unit), pending: None });
+            return Ok(Self {
+                version,
+                places,
+                driver,
+                rootless,
+                implied,
+                unit: Some(unit),
+                pending: None,
+                guarded: false,
+            });
         }
         let inner = below(given.unwrap_or(Path::new(request.id)))?;
         let absolute = given.is_some_and(Path::is_absolute);
@@ -152,6 +164,7 @@ impl Group {
             implied: given.is_none(),
             unit: None,
             pending: None,
+            guarded: false,
         })
     }
 

@@ -31,6 +31,7 @@ mod hugepages;
 mod kill;
 mod limits;
 mod make;
+mod need;
 mod path;
 mod procs;
 mod program;

@@ -17,11 +17,11 @@ impl Group {
         if let Some(unit) = &self.unit {
             self.tell(unit, resources)?;
         }
-        self.limit(resources, false)
+        self.limit(resources, false).map(drop)
     }
 
-    /// `new` is true for a group that was just made, whose values are the kernel's defaults.
-    pub(crate) fn limit(&self, resources: &LinuxResources, new: bool) -> Result<()> {
+    /// `new` is true for a group that was just made, whose values are the kernel's defaults; true where devices have rules now.
+    pub(crate) fn limit(&self, resources: &LinuxResources, new: bool) -> Result<bool> {
         let settings = match self.version {
             Version::Legacy => v1::settings(resources, new)?,
             Version::Unified => v2::settings(resources, &self.now(resources, new)?)?,

@@ -47,7 +47,7 @@ impl Group {
             }
         }
         self.places = kept;
-        self.limit(resources, true)?;
+        self.guarded = self.limit(resources, true)?;
         undo.keep();
         Ok(())
     }

@@ -150,7 +150,7 @@ fn again(file: &impl AsFd) -> Result<String> {
 }
 
 /// The number after `key` in a flat keyed file; 0 where it is not there.
-fn value(text: &str, key: &str) -> u64 {
+pub(crate) fn value(text: &str, key: &str) -> u64 {
     let number = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
     text.lines().find_map(number).unwrap_or(0)
 }

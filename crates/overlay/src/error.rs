@@ -20,6 +20,9 @@ pub enum Error {
         /// The call.
         source: sys::Error,
     },
+    /// Its control group.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
     /// The caller may not mount.
     #[error("mounting an overlay needs CAP_SYS_ADMIN: {0}")]
     NotPrivileged(sys::Error),
@@ -79,6 +82,7 @@ impl Classify for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::Store(error) => error.exit(),
+            Self::Cgroup(error) => error.exit(),
             Self::Call { source, .. } => match source.errno {
                 Errno::NOSPC | Errno::DQUOT => Exit::Space,
                 Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::ROFS | Errno::NODEV => Exit::Privilege,
@@ -93,6 +97,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Cgroup(error) => error.hint(),
             Self::NotPrivileged(_) => {
                 Some("run it as root, or in a user namespace: unshare --user --map-root-user --mount".into())
             }

@@ -12,6 +12,9 @@ use crate::{Error, Result, live};
 /// How long a killed process may take to be gone.
 const KILLED_WITHIN_SECONDS: i64 = 10;
 
+/// `SIGKILL`'s number (signal(7)).
+const KILL: i32 = 9;
+
 /// What to do about a container whose process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Running {
@@ -34,10 +37,23 @@ pub fn remove(container: Container, running: Running) -> Result<()> {
             Running::Kill => kill(&container, &state)?,
         }
     }
+    end_group(&state)?;
     live::detach(&container, &state)?;
     container.remove()?;
     drop(lock);
     Ok(())
+}
+
+/// Removes its control group where a run has left it, with what lives in it.
+fn end_group(state: &State) -> Result<()> {
+    match group(state) {
+        Some(group) => Ok(group.end()?),
+        None => Ok(()),
+    }
+}
+
+fn group(state: &State) -> Option<cgroup::Group> {
+    serde_json::from_value(state.group.clone()?).ok()
 }
 
 /// Kills the container's process, which takes all others of its pid namespace along.
@@ -60,6 +76,10 @@ fn kill(container: &Container, state: &State) -> Result<()> {
         Err(errno) => {
             return Err(errno).call("pidfd_send_signal", || "KILL".into()).about("killing a container");
         }
+    }
+    if let Some(group) = group(state).filter(|group| group.is_frozen().unwrap_or(false)) {
+        // A frozen process of version 1 dies when it is thawed.
+        group.kill(KILL)?;
     }
     let timeout = Timespec { tv_sec: KILLED_WITHIN_SECONDS, tv_nsec: 0 };
     let ended = rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));

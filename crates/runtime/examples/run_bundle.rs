@@ -36,6 +36,7 @@ fn run(bundle: PathBuf) -> Result<u8, Error> {
         tie: Tie::DiesWithParent,
         manner: Manner::default(),
         guard: Guard::Mounts,
+        group: None,
     };
     let started = start(request)?;
     Ok(supervisor.wait(&started, None)?.code())

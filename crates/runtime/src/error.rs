@@ -123,6 +123,14 @@ pub enum Error {
     /// A class of service.
     #[error(transparent)]
     Resctrl(#[from] crate::resctrl::Error),
+    /// A limit needs a control group that cannot be had.
+    #[error("{limit} needs a control group: {source}")]
+    Limits {
+        /// The limit, as the configuration names it.
+        limit: &'static str,
+        /// Why there is none.
+        source: cgroup::Error,
+    },
     /// A file of the host could not be read or written.
     #[error("{path:?}: {source}")]
     File {
@@ -171,6 +179,7 @@ impl Classify for Error {
             | Self::Foreign { .. } => Exit::Conflict,
             Self::Cgroup(error) => error.exit(),
             Self::Resctrl(error) => error.exit(),
+            Self::Limits { .. } => Exit::Privilege,
             Self::Seccomp(error) => error.exit(),
             Self::Lost(_) | Self::Hook(_) | Self::File { .. } => Exit::Other,
         }
@@ -178,6 +187,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Cgroup(source) | Self::Limits { source, .. } => source.hint(),
             Self::Step { step, source } if step == crate::step::RLIMITS && source.errno == Errno::PERM => {
                 Some("raising a hard limit needs CAP_SYS_RESOURCE, which this caller lacks".into())
             }

@@ -2,7 +2,7 @@
 //! 1.3, Linux).
 //!
 //! A configuration becomes a plan, a plan's steps are run by init. Two faces use that: [`start`] makes the process of a
-//! pipeline's container and stays with it, without hooks and control groups; [`lifecycle`] makes, starts, enters, signals
+//! pipeline's container and stays with it, in a control group of its own, without hooks; [`lifecycle`] makes, starts, enters, signals
 //! and deletes containers as engines ask for, each call a process of its own.
 //!
 //! Invariants
@@ -37,6 +37,7 @@ mod example;
 mod exec;
 mod features;
 mod filter;
+mod group;
 mod hooks;
 mod identity;
 mod idmap;
@@ -68,6 +69,7 @@ mod watcher;
 pub use error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TOOL, Error, Result};
 pub use example::example;
 pub use features::features;
+pub use group::plan_group;
 pub use hooks::HookFailure;
 pub use process::{Started, start};
 pub use relay::Relay;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use cgroup::Group;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use sys::Call;
 use sys::process::Cloned;
@@ -9,9 +10,9 @@ use sys::process::Cloned;
 use crate::error::Result;
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
-use crate::refuse;
-use crate::request::{Request, Tie};
+use crate::request::{Guard, Request, Tie};
 use crate::watcher::Watcher;
+use crate::{group, refuse};
 
 /// A container whose command runs.
 #[derive(Debug)]
@@ -22,13 +23,15 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where it has one.
     pub terminal: Option<OwnedFd>,
+    /// Its control group, where it was made with one.
+    pub group: Option<Group>,
     /// Goes after the container: this value is kept until then.
     pub(crate) _watcher: Option<Watcher>,
 }
 
-/// Makes the container's process; returns once its command has been executed.
+/// Makes the container's process, in a control group where the request has one; returns once its command has been executed.
 ///
-/// A failure at any step leaves nothing: every mount and namespace goes with the process.
+/// A failure at any step leaves nothing: every mount and namespace goes with the process, and the group after it.
 ///
 /// # Errors
 /// The step that failed with its call, [`crate::Error::CommandNotFound`] and [`crate::Error::NotExecutable`] for the command, and
@@ -38,18 +41,44 @@ pub fn start(request: Request) -> Result<Started> {
         sys::process::is_single_threaded(),
         "the setup runs in a copy of a process with one thread"
     );
-    refuse::without_a_runtime(&request.spec)?;
+    let mut request = request;
+    refuse::without_a_runtime(&request.spec, request.group.is_some())?;
+    let Some(mut group) = request.group.take() else { return born(request, None) };
+    group::make(&mut group, &request.spec)?;
+    if group.is_none() {
+        return born(request, None);
+    }
+    let made = group.clone();
+    let started = born(request, Some(group));
+    if started.is_err() {
+        // The error that led here is what is told.
+        let _ = made.end();
+    }
+    started
+}
+
+/// Makes the process in this group.
+fn born(mut request: Request, mut group: Option<Group>) -> Result<Started> {
+    if group.as_ref().is_some_and(Group::has_device_rules) {
+        request.guard = Guard::Elsewhere;
+    }
     let tie = request.tie;
     let me = pidfd_open(getpid(), PidfdFlags::empty()).call("pidfd_open", || "self".into())?;
     // Until the watcher is there nobody kills what has become another user: the command waits for it.
-    let stops = Stops { watched: tie == Tie::DiesWithParent, ..Stops::default() };
+    let stops = Stops { born: group.is_some(), watched: tie == Tie::DiesWithParent, ..Stops::default() };
+    let birthplace = group.as_mut().map(Group::birthplace).transpose()?.flatten();
     let (plan, stdio) = Plan::new(request, stops)?;
-    let init = Newborn::make(plan, stdio, Place::default())?;
+    let place = Place { cgroup: birthplace.as_ref().map(AsFd::as_fd), ..Place::default() };
+    let init = Newborn::make(plan, stdio, place)?;
     let watcher = match (init.pidfd(), tie) {
-        (Some(pidfd), Tie::DiesWithParent) => Some(Watcher::start(pidfd, me.as_fd())?),
+        (Some(pidfd), Tie::DiesWithParent) => Some(Watcher::start(pidfd, me.as_fd(), group.as_ref())?),
         _ => None,
     };
+    if let Some(group) = &mut group {
+        group::house(group, birthplace.as_ref(), &init)?;
+        group.release();
+    }
     init.attend(None, |_| Ok(Vec::new()))?;
     let (Cloned { pid, pidfd }, terminal) = init.release()?;
-    Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal, _watcher: watcher })
+    Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal, group, _watcher: watcher })
 }

@@ -1,11 +1,15 @@
 //! What the configuration may ask for and this runtime cannot give: refused by name, never dropped.
 
-use oci_spec::runtime::{Hooks, LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{Hooks, LinuxNamespaceType, Spec};
 
 use crate::error::{Error, Result};
+use crate::group;
 
 /// Refuses what belongs to a life that only the runtime's own verbs give.
-pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
+///
+/// Without a control group limits are refused, too. The device list is not among them: what it forbids cannot be opened anyway
+/// (see `all_devices` of the plan).
+pub(crate) fn without_a_runtime(spec: &Spec, has_group: bool) -> Result<()> {
     let hooks = spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default());
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
@@ -19,33 +23,8 @@ pub(crate) fn without_a_runtime(spec: &Spec) -> Result<()> {
         (notifies, "SCMP_ACT_NOTIFY"),
         (class, "linux.intelRdt"),
     ];
-    let asked = first(&members).or_else(|| resources.and_then(of_resources));
+    let asked = first(&members).or_else(|| resources.filter(|_| !has_group).and_then(group::limits));
     asked.map_or(Ok(()), |member| Err(Error::Unsupported(member.into())))
-}
-
-/// The device list is not among these: what it forbids cannot be opened anyway (see `all_devices` of the plan).
-fn of_resources(resources: &LinuxResources) -> Option<&'static str> {
-    let memory = resources.memory().as_ref().is_some_and(|memory| *memory != Default::default());
-    let cpu = resources.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default());
-    first(&[
-        (memory, "linux.resources.memory"),
-        (cpu, "linux.resources.cpu"),
-        (resources.pids().as_ref().is_some_and(|pids| pids.limit() > 0), "linux.resources.pids"),
-        (
-            resources.block_io().as_ref().is_some_and(|io| *io != Default::default()),
-            "linux.resources.blockIO",
-        ),
-        (
-            resources.hugepage_limits().as_ref().is_some_and(|l| !l.is_empty()),
-            "linux.resources.hugepageLimits",
-        ),
-        (
-            resources.network().as_ref().is_some_and(|net| *net != Default::default()),
-            "linux.resources.network",
-        ),
-        (resources.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty()), "linux.resources.rdma"),
-        (resources.unified().as_ref().is_some_and(|keys| !keys.is_empty()), "linux.resources.unified"),
-    ])
 }
 
 fn first(asked: &[(bool, &'static str)]) -> Option<&'static str> {

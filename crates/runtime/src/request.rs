@@ -20,8 +20,10 @@ pub struct Request {
     pub tie: Tie,
     /// What engines ask for.
     pub manner: Manner,
-    /// Who keeps the process from devices that are not listed for it.
+    /// Who keeps the process from devices that are not listed for it; its control group does where it has rules for them.
     pub guard: Guard,
+    /// The control group to make and to run it in, as [`plan_group`](crate::plan_group) has planned it.
+    pub group: Option<cgroup::Group>,
 }
 
 /// What stands between a process and a device that its configuration does not give it.

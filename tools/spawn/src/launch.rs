@@ -15,6 +15,7 @@ use sys::Root;
 use crate::changes::Changes;
 use crate::command::stop_signal;
 use crate::events;
+use crate::groups;
 
 /// config.json is not longer than this.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -56,6 +57,11 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let doc = container.create().during(named)?;
     launch.changes.apply(&mut spec, &view, doc.passes_proxies())?;
     drop(view);
+    let group = groups::plan(container, &spec, &mut state)?;
+    if group.is_some() {
+        // Before it is made: whoever finds it recorded can remove it.
+        container.set_state(&state).during(named)?;
+    }
     let signal = stop_signal(spec.annotations().as_ref());
     let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
     let command = spec.process().as_ref().and_then(|process| process.args().as_ref()?.first().cloned());
@@ -67,10 +73,23 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
         tie: launch.tie,
         manner: Manner::default(),
         guard: Guard::Mounts,
+        group,
     };
-    let started = runtime::start(request).map_err(|error| refused(&command.unwrap_or_default(), error))?;
+    let started = match runtime::start(request) {
+        Ok(started) => started,
+        Err(error) => {
+            let left = state.group.is_some();
+            groups::clear(&mut state);
+            if left {
+                container.set_state(&state).during(named)?;
+            }
+            return Err(refused(&command.unwrap_or_default(), error));
+        }
+    };
     state.set_running(started.pid);
     state.monitor = launch.monitored.then(|| store::Process::of(std::process::id())).flatten();
+    // Hierarchies that it went without are not in this one.
+    groups::note(&mut state, started.group.as_ref());
     container.set_state(&state).during(named)?;
     events::note(container, &doc, "start", &[]);
     let mut line = container.line().during(named)?;
@@ -101,7 +120,13 @@ impl Running {
             let mut state = self.container.state().during(named)?;
             // Somebody may have started it again already.
             if state.pid == Some(self.started.pid) || state.pid.is_none() {
+                let oom_killed = groups::noted(&state).is_some_and(|group| group.oom_kills().is_ok_and(|n| n > 0));
+                groups::clear(&mut state);
                 state.set_stopped(Some(code));
+                state.oom_killed = oom_killed;
+                if oom_killed {
+                    events::note(&self.container, &self.doc, "oom", &[]);
+                }
                 // Before anybody can know, and note what follows from it.
                 events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
                 self.container.set_state(&state).during(named)?;

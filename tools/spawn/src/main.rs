@@ -6,6 +6,7 @@ mod command;
 mod containers;
 mod events;
 mod face;
+mod groups;
 mod launch;
 mod monitor;
 mod run;

@@ -11,13 +11,14 @@ use crate::capability;
 use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
+use crate::group;
 use crate::hooks::{self, HookKind, Inherited};
 use crate::lifecycle::bundle::Bundle;
 use crate::lifecycle::directory::{Directory, Runtimes};
 use crate::lifecycle::id::Id;
 use crate::lifecycle::notify::{self, Notify};
 use crate::lifecycle::record::{Process, Record, Status};
-use crate::lifecycle::{control, delete, family, start};
+use crate::lifecycle::{delete, family, start};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{Plan, Stops};
 use crate::process::Started;
@@ -103,7 +104,7 @@ fn make(runtimes: &Runtimes, creation: Creation, waits: bool) -> Result<Created>
             if !waits {
                 start::after(&directory, &record, pid)?;
             }
-            let started = Started { pid, pidfd, terminal, _watcher: None };
+            let started = Started { pid, pidfd, terminal, group: None, _watcher: None };
             Ok(Created { directory, record, started, warnings, notify })
         }
         Err(error) => {
@@ -143,8 +144,7 @@ impl Draft {
         self.classify(rdt(spec))?;
         // The groups' names first: whoever finds this record after a crash can remove them.
         self.directory.set_record(&self.record)?;
-        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-        self.record.group.make(&control::meant(spec.version(), resources.unwrap_or_default()))?;
+        group::make(&mut self.record.group, &creation.bundle.spec)?;
         self.record.grouped = true;
         self.directory.set_record(&self.record)?;
         let birthplace = self.record.group.birthplace()?;
@@ -160,7 +160,7 @@ impl Draft {
         let place = Place { cgroup, listener, forget: Some(self.directory.number()), keep: None };
         self.init = Some(Newborn::make(plan, stdio, place)?);
         let last = if waits { Some(Point::Ready) } else { None };
-        self.attend(last, birthplace.is_some())?;
+        self.attend(last, birthplace.as_ref())?;
         self.record.group.release();
         let Some(init) = self.init.take() else { unreachable!("made above") };
         let (cloned, terminal) = init.release()?;
@@ -187,19 +187,17 @@ impl Draft {
             tie: Tie::Outlives,
             manner: creation.manner,
             guard: guard(creation.rootless),
+            group: None,
         }
     }
 
     /// Does the runtime's part at each point of init's setup.
-    fn attend(&mut self, last: Option<Point>, is_in_its_group: bool) -> Result<()> {
+    fn attend(&mut self, last: Option<Point>, birthplace: Option<&OwnedFd>) -> Result<()> {
         let Some(init) = self.init.take() else { unreachable!("made before") };
         let Some(pid) = init.pid() else { unreachable!("not released yet") };
         let Some(pidfd) = init.pidfd() else { unreachable!("as its pid") };
-        // At once: init goes on as far as it can meanwhile.
-        let adopted = if is_in_its_group { Ok(()) } else { self.record.group.adopt(pid) };
         let classified = || self.record.resctrl.as_ref().map_or(Ok(()), |group| group.adopt(pid));
-        let result = adopted
-            .map_err(Error::from)
+        let result = group::house(&self.record.group, birthplace, &init)
             .and_then(|()| Ok(classified()?))
             .and_then(|()| init.attend(last, |point| self.part(point, (pid, pidfd))));
         self.init = Some(init);

@@ -192,7 +192,13 @@ impl Host {
             Ok(Vec::new())
         })?;
         let (Cloned { pid, pidfd }, terminal) = newborn.release()?;
-        Ok(Started { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, terminal, _watcher: None })
+        Ok(Started {
+            pid: pid.as_raw_nonzero().get().unsigned_abs(),
+            pidfd,
+            terminal,
+            group: None,
+            _watcher: None,
+        })
     }
 }
 

@@ -23,6 +23,7 @@ mod signal;
 mod start;
 
 pub use bundle::Bundle;
+pub(crate) use control::meant;
 pub use control::{pause, processes, resume, stats, update, watch};
 pub use create::{Created, Creation, create, run};
 pub use delete::delete;

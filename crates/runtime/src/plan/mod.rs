@@ -66,7 +66,7 @@ pub(crate) struct Stops {
 impl Plan {
     /// Plans the setup.
     pub(crate) fn new(request: Request, stops: Stops) -> Result<(Self, Stdio)> {
-        let Request { spec, bundle, root, stdio, tie, manner, guard } = request;
+        let Request { spec, bundle, root, stdio, tie, manner, guard, group: _ } = request;
         let process = spec.process().as_ref().ok_or(Error::Incomplete("process"))?;
         let linux = spec.linux().clone().ok_or(Error::Incomplete("linux"))?;
         let command = command(process, manner)?;

@@ -1,0 +1,101 @@
+//! A container's control group: planned, made with init in it, ended. What both faces do alike, and the plan of a pipeline's.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use cgroup::{Driver, Group, Request};
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use crate::error::{Error, Result};
+use crate::lifecycle::meant;
+use crate::newborn::Newborn;
+
+/// Where the groups of pipelines' containers are, below the top of each hierarchy.
+const PARENT: &str = "ocipipe";
+
+/// The hierarchies of version 1 that each container has a group in: to be frozen, counted and kept from devices. What limits
+/// need beside these comes on top.
+const ALWAYS: [&str; 6] = ["freezer", "pids", "memory", "cpuacct", "blkio", "devices"];
+
+/// Plans the control group of a container that no engine gave one. Nothing is made: whoever records it first can remove it
+/// later, whatever happens.
+///
+/// It is `linux.cgroupsPath`, else `/ocipipe/NAME`, and without the rights of root one below the caller's own group. What the
+/// caller may not make and no limit needs is gone without; none on a host without control groups.
+///
+/// # Errors
+/// [`Error::Cgroup`]; [`Error::Limits`] where a limit is asked for that nothing here can hold.
+pub fn plan_group(spec: &Spec, name: &str) -> Result<Option<Group>> {
+    let resources = resources(spec);
+    let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let given = given.filter(|path| !path.as_os_str().is_empty());
+    let rootless = cgroup::is_rootless();
+    let own = PathBuf::from("/").join(PARENT).join(name);
+    let path = given.or((!rootless).then_some(own.as_path()));
+    let id = format!("{PARENT}/{name}");
+    let request = Request { id: &id, path, driver: Driver::Fs, rootless };
+    let mut group = match Group::plan(&request) {
+        Err(cgroup::Error::NoHierarchy) if given.is_none() && limits(&resources).is_none() => {
+            return Ok(None);
+        }
+        planned => planned.map_err(|error| explained(&resources, error))?,
+    };
+    if given.is_none() {
+        group = group.lenient();
+    }
+    group.trim(&resources, &ALWAYS)?;
+    Ok(if group.is_none() && limits(&resources).is_none() { None } else { Some(group) })
+}
+
+/// Makes the group, with the limits of the configuration.
+pub(crate) fn make(group: &mut Group, spec: &Spec) -> Result<()> {
+    let resources = resources(spec);
+    group.make(&resources).map_err(|error| explained(&resources, error))
+}
+
+/// Puts init into its group, unless it was born there. Init goes on meanwhile, to where it waits for the runtime.
+pub(crate) fn house(group: &Group, birthplace: Option<&OwnedFd>, init: &Newborn) -> Result<()> {
+    match (birthplace, init.pid()) {
+        (None, Some(pid)) => Ok(group.adopt(pid)?),
+        _ => Ok(()),
+    }
+}
+
+/// The limits as the configuration's version means them.
+fn resources(spec: &Spec) -> LinuxResources {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+    meant(spec.version(), resources.unwrap_or_default())
+}
+
+/// The first limit that is asked for.
+pub(crate) fn limits(resources: &LinuxResources) -> Option<&'static str> {
+    let memory = resources.memory().as_ref().is_some_and(|memory| *memory != Default::default());
+    let cpu = resources.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default());
+    let io = resources.block_io().as_ref().is_some_and(|io| *io != Default::default());
+    let network = resources.network().as_ref().is_some_and(|net| *net != Default::default());
+    let asked = [
+        (memory, "linux.resources.memory"),
+        (cpu, "linux.resources.cpu"),
+        (resources.pids().as_ref().is_some_and(|pids| pids.limit() > 0), "linux.resources.pids"),
+        (io, "linux.resources.blockIO"),
+        (
+            resources.hugepage_limits().as_ref().is_some_and(|all| !all.is_empty()),
+            "linux.resources.hugepageLimits",
+        ),
+        (network, "linux.resources.network"),
+        (resources.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty()), "linux.resources.rdma"),
+        (resources.unified().as_ref().is_some_and(|keys| !keys.is_empty()), "linux.resources.unified"),
+    ];
+    asked.into_iter().find_map(|(is_asked, member)| is_asked.then_some(member))
+}
+
+/// A group that cannot be had, with the limit that needs it where its own error does not tell.
+fn explained(resources: &LinuxResources, source: cgroup::Error) -> Error {
+    match (limits(resources), &source) {
+        (
+            Some(limit),
+            cgroup::Error::NoHierarchy | cgroup::Error::Call { .. } | cgroup::Error::Kind { .. },
+        ) => Error::Limits { limit, source },
+        _ => Error::Cgroup(source),
+    }
+}
