@@ -23,12 +23,19 @@ const ALWAYS: [&str; 6] = ["freezer", "pids", "memory", "cpuacct", "blkio", "dev
 /// It is `linux.cgroupsPath`, else `/ocipipe/NAME`, and without the rights of root one below the caller's own group. What the
 /// caller may not make and no limit needs is gone without; none on a host without control groups.
 ///
+/// On version 1 a container that dies with its parent has one only where limits or a path ask for it: to move a process into
+/// one waits until every processor has been through the scheduler, some milliseconds. [`Group`] can be made later, too.
+///
 /// # Errors
 /// [`Error::Cgroup`]; [`Error::Limits`] where a limit is asked for that nothing here can hold.
-pub fn plan_group(spec: &Spec, name: &str) -> Result<Option<Group>> {
+pub fn plan_group(spec: &Spec, name: &str, tie: Tie) -> Result<Option<Group>> {
     let resources = resources(spec);
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let given = given.filter(|path| !path.as_os_str().is_empty());
+    let is_asked = given.is_some() || limits(&resources).is_some();
+    if !is_asked && tie == Tie::DiesWithParent && !cgroup::is_unified() {
+        return Ok(None);
+    }
     let rootless = cgroup::is_rootless();
     let own = PathBuf::from("/").join(PARENT).join(name);
     let path = given.or((!rootless).then_some(own.as_path()));
