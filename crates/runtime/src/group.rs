@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use crate::error::{Error, Result};
 use crate::lifecycle::meant;
 use crate::newborn::Newborn;
+use crate::request::Tie;
 
 /// Where the groups of pipelines' containers are, below the top of each hierarchy.
 const PARENT: &str = "ocipipe";
@@ -42,16 +43,14 @@ pub fn plan_group(spec: &Spec, name: &str, tie: Tie) -> Result<Option<Group>> {
     let id = format!("{PARENT}/{name}");
     let request = Request { id: &id, path, driver: Driver::Fs, rootless };
     let mut group = match Group::plan(&request) {
-        Err(cgroup::Error::NoHierarchy) if given.is_none() && limits(&resources).is_none() => {
-            return Ok(None);
-        }
+        Err(cgroup::Error::NoHierarchy) if !is_asked => return Ok(None),
         planned => planned.map_err(|error| explained(&resources, error))?,
     };
     if given.is_none() {
         group = group.lenient();
     }
     group.trim(&resources, &ALWAYS)?;
-    Ok(if group.is_none() && limits(&resources).is_none() { None } else { Some(group) })
+    Ok(if group.is_none() && !is_asked { None } else { Some(group) })
 }
 
 /// Makes the group, with the limits of the configuration.

@@ -3,16 +3,22 @@
 use cgroup::Group;
 use cli::{During, Failure};
 use oci_spec::runtime::Spec;
+use runtime::Tie;
 use store::{Container, State};
 
 /// Plans the group of a run and notes it; what a run before has left is ended and removed first. The caller writes the state.
-pub(crate) fn plan(container: &Container, spec: &Spec, state: &mut State) -> Result<Option<Group>, Failure> {
+pub(crate) fn plan(
+    container: &Container,
+    spec: &Spec,
+    tie: Tie,
+    state: &mut State,
+) -> Result<Option<Group>, Failure> {
     let what = || format!("the control group of container {}", container.name());
     if let Some(left) = noted(state) {
         left.end().during(what)?;
     }
     let name = format!("{}-{}", container.id(), container.instance());
-    let group = runtime::plan_group(spec, &name).during(what)?;
+    let group = runtime::plan_group(spec, &name, tie).during(what)?;
     note(state, group.as_ref());
     Ok(group)
 }

@@ -57,7 +57,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let doc = container.create().during(named)?;
     launch.changes.apply(&mut spec, &view, doc.passes_proxies())?;
     drop(view);
-    let group = groups::plan(container, &spec, &mut state)?;
+    let group = groups::plan(container, &spec, launch.tie, &mut state)?;
     if group.is_some() {
         // Before it is made: whoever finds it recorded can remove it.
         container.set_state(&state).during(named)?;

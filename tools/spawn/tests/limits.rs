@@ -1,5 +1,6 @@
 //! What limits do to a container of the store, on the control groups of this host. Needs root.
 
+#[allow(dead_code, reason = "each of these tests uses a part of it")]
 mod world;
 
 use std::fs;
