@@ -3,13 +3,36 @@
 use oci_spec::runtime::LinuxResources;
 
 use crate::error::About;
-use crate::group::{Group, Version};
+use crate::group::{Driver, Group, Version};
 use crate::{Result, v1};
 
 /// `SIGKILL`'s number (signal(7)).
 const KILL: i32 = 9;
 
 impl Group {
+    /// No group at all, for a container that goes without.
+    pub fn none() -> Self {
+        Self {
+            version: if crate::is_unified() { Version::Unified } else { Version::Legacy },
+            places: Vec::new(),
+            driver: Driver::Fs,
+            rootless: true,
+            implied: true,
+            unit: None,
+            pending: None,
+            guarded: false,
+        }
+    }
+
+    /// The same plan without rules for devices (version 1), for processes that are kept from them otherwise.
+    #[must_use]
+    pub fn without_devices(mut self) -> Self {
+        if self.version == Version::Legacy {
+            self.places.retain(|place| place.controllers.iter().all(|one| one != "devices"));
+        }
+        self
+    }
+
     /// The same plan for a container that goes without whatever the caller may not make and no limit needs, and without a group
     /// where that is all of it.
     #[must_use]

@@ -46,6 +46,19 @@ pub fn capabilities(uid: u32) -> LinuxCapabilities {
     sets
 }
 
+/// All capabilities that Linux has, held at once; those that the caller cannot give are taken out later.
+pub fn all_capabilities() -> LinuxCapabilities {
+    let all: HashSet<Capability> =
+        crate::capability::NAMES.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(all.clone()))
+        .set_effective(Some(all.clone()))
+        .set_permitted(Some(all))
+        .set_inheritable(None)
+        .set_ambient(None);
+    sets
+}
+
 /// The filter of system calls that goes with the fourteen.
 pub fn seccomp() -> LinuxSeccomp {
     seccomp::docker_default(&HashSet::from(CAPABILITIES))

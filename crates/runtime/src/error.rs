@@ -123,6 +123,11 @@ pub enum Error {
     /// A class of service.
     #[error(transparent)]
     Resctrl(#[from] crate::resctrl::Error),
+    /// Nothing tells which processes are the container's.
+    #[error(
+        "it has neither a control group nor a pid namespace of its own, so nothing tells which processes are its"
+    )]
+    NoFamily,
     /// A limit needs a control group that cannot be had.
     #[error("{limit} needs a control group: {source}")]
     Limits {
@@ -179,7 +184,7 @@ impl Classify for Error {
             | Self::Foreign { .. } => Exit::Conflict,
             Self::Cgroup(error) => error.exit(),
             Self::Resctrl(error) => error.exit(),
-            Self::Limits { .. } => Exit::Privilege,
+            Self::Limits { .. } | Self::NoFamily => Exit::Privilege,
             Self::Seccomp(error) => error.exit(),
             Self::Lost(_) | Self::Hook(_) | Self::File { .. } => Exit::Other,
         }

@@ -5,18 +5,22 @@ use std::path::PathBuf;
 
 use cgroup::{Driver, Group, Request};
 use oci_spec::runtime::{LinuxResources, Spec};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::lifecycle::meant;
+use crate::lifecycle::{meant, members};
 use crate::newborn::Newborn;
 use crate::request::Tie;
+
+/// How often a container is looked at for processes that are not in its new group yet.
+const ROUNDS: usize = 20;
 
 /// Where the groups of pipelines' containers are, below the top of each hierarchy.
 const PARENT: &str = "ocipipe";
 
-/// The hierarchies of version 1 that each container has a group in: to be frozen, counted and kept from devices. What limits
-/// need beside these comes on top.
-const ALWAYS: [&str; 6] = ["freezer", "pids", "memory", "cpuacct", "blkio", "devices"];
+/// The hierarchies of version 1 that each container has a group in: to be frozen, counted, limited later on, and
+/// kept from devices. What limits need beside these comes on top.
+const ALWAYS: [&str; 8] = ["freezer", "pids", "memory", "cpuacct", "cpu", "cpuset", "blkio", "devices"];
 
 /// Plans the control group of a container that no engine gave one. Nothing is made: whoever records it first can remove it
 /// later, whatever happens.
@@ -51,6 +55,39 @@ pub fn plan_group(spec: &Spec, name: &str, tie: Tie) -> Result<Option<Group>> {
     }
     group.trim(&resources, &ALWAYS)?;
     Ok(if group.is_none() && !is_asked { None } else { Some(group) })
+}
+
+/// Makes a group around a container that runs without one.
+///
+/// # Errors
+/// Those of [`plan_group`] and [`members`]; [`Error::Lost`] where it makes processes faster than they can be moved.
+pub fn gather(group: &mut Group, spec: &Spec, init: u32) -> Result<()> {
+    make(group, spec)?;
+    let moved = adopt_all(group, init);
+    if moved.is_err() {
+        // Nothing is ended here: what is in it already keeps it.
+        let _ = group.remove();
+    }
+    moved
+}
+
+fn adopt_all(group: &Group, init: u32) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let there = group.processes(true)?;
+        let mut missing = members(init)?;
+        missing.retain(|pid| !there.contains(pid));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for pid in missing {
+            match group.adopt(pid) {
+                // It has ended meanwhile.
+                Err(error) if error.errno() == Some(Errno::SRCH) => {}
+                adopted => adopted?,
+            }
+        }
+    }
+    Err(Error::Lost("it makes processes faster than they can be moved into a control group".into()))
 }
 
 /// Makes the group, with the limits of the configuration.

@@ -69,7 +69,7 @@ mod watcher;
 pub use error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TOOL, Error, Result};
 pub use example::example;
 pub use features::features;
-pub use group::plan_group;
+pub use group::{gather, plan_group};
 pub use hooks::HookFailure;
 pub use process::{Started, start};
 pub use relay::Relay;

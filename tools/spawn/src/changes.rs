@@ -52,17 +52,32 @@ impl Changes {
 
     /// None: the container runs as it was made.
     pub(crate) fn none(terminal: bool) -> Self {
-        let proxies = PROXIES.iter().filter_map(|name| environment::variable(name)).collect();
+        Self::further(&[], Vec::new(), None, None, terminal)
+    }
+
+    /// Those of a further process in a container that runs: everything but mounts and the network, which it has.
+    pub(crate) fn further(
+        command: &[String],
+        env: Vec<String>,
+        workdir: Option<&String>,
+        user: Option<String>,
+        terminal: bool,
+    ) -> Self {
         Self {
-            command: Vec::new(),
-            env: Vec::new(),
-            proxies,
-            workdir: None,
-            user: None,
+            command: command.to_vec(),
+            env,
+            proxies: PROXIES.iter().filter_map(|name| environment::variable(name)).collect(),
+            workdir: workdir.map(|dir| Path::new("/").join(dir)),
+            user,
             mounts: Vec::new(),
             network: None,
             terminal,
         }
+    }
+
+    /// Whether it is to have a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Directories and files that must exist in the container: targets of this run's mounts, its working directory.

@@ -149,7 +149,7 @@ pub(crate) fn record_failure(container: &Container, failure: &Failure) {
 }
 
 /// Reads config.json.
-fn configuration(bundle: &Root) -> Result<Spec, Failure> {
+pub(crate) fn configuration(bundle: &Root) -> Result<Spec, Failure> {
     let failed = |why: String| Failure::new(Exit::Content, "config.json", why);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = bundle.open("config.json", flags, Mode::empty()).map_err(|e| failed(e.to_string()))?;
@@ -193,7 +193,7 @@ fn make_points(bundle: &Root, view: &Root, points: &[overlay::Point]) -> Result<
 }
 
 /// A start that failed: 126 and 127 are the command's, whoever reads them.
-fn refused(command: &str, error: runtime::Error) -> Failure {
+pub(crate) fn refused(command: &str, error: runtime::Error) -> Failure {
     let status = error.status();
     let failure = Err::<(), _>(error).during(|| format!("starting {command:?}"));
     let failure = failure.expect_err("made from an error");

@@ -145,14 +145,14 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
     running.wait(relay.as_mut().map(|relay| relay as &mut dyn Beside))
 }
 
-fn keyboard() -> Result<std::os::fd::OwnedFd, Failure> {
+pub(crate) fn keyboard() -> Result<std::os::fd::OwnedFd, Failure> {
     RawTerminal::open().map_err(|e| {
         Failure::new(Exit::Usage, "-t", e).with_hint("-t needs a terminal; without one leave it out")
     })
 }
 
 /// The failure of a last stage: 2, 9 and 10 tell what to do differently, 126 and 127 are the command's, the rest is 125.
-fn as_last(failure: Failure) -> Failure {
+pub(crate) fn as_last(failure: Failure) -> Failure {
     if failure.origin().is_some() {
         return Failure::with_status(EXIT_TOOL, "the stage before failed", failure.to_string());
     }

@@ -80,8 +80,8 @@ pub(crate) fn meant(version: &str, mut resources: LinuxResources) -> LinuxResour
 /// What one entry of a list is for: an entry for the same takes its place.
 const KEYS: [&str; 3] = ["major", "minor", "pageSize"];
 
-/// Puts what is new in the place of what was there, member by member.
-fn merge(old: &mut Value, new: Value) {
+/// Puts what is new in the place of what was there, member by member: limits in those of a configuration.
+pub fn merge(old: &mut Value, new: Value) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (name, value) in new {

@@ -1,11 +1,12 @@
 //! `exec`: a further process in a container's namespaces and control group.
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
-use cgroup::Inside;
+use cgroup::{Group, Inside};
 use oci_spec::runtime::{Process, Spec};
 use rustix::io::Errno;
-use rustix::process::{Pid, prlimit};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open, prlimit};
 use sys::Call;
 use sys::process::Cloned;
 
@@ -14,11 +15,13 @@ use crate::channel::Point;
 use crate::error::{Error, Result};
 use crate::filter::Supervisor;
 use crate::lifecycle::directory::Directory;
-use crate::lifecycle::record::{Record, Status};
+use crate::lifecycle::family;
+use crate::lifecycle::record::{self, Record, Status};
 use crate::newborn::{Newborn, Place};
 use crate::plan::{self, Further};
 use crate::process::Started;
-use crate::request::{Manner, Stdio};
+use crate::request::{Manner, Stdio, Tie};
+use crate::watcher::Watcher;
 
 /// What is to run in a container.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Execution<'a> {
     pub preserved: u32,
     /// Where below the container's control group it goes.
     pub inside: Inside,
+    /// What happens to it when its parent dies.
+    pub tie: Tie,
 }
 
 /// The processors that a process runs on before it is in its container's control group, as a mask in hexadecimal digits.
@@ -75,6 +80,33 @@ impl Host {
         let init = Cloned { pid, pidfd };
         let spec = directory.config()?;
         Ok(Self { record, spec, init })
+    }
+
+    /// A container that no state root has: its configuration, its control group and its first process.
+    ///
+    /// Whether it may be given processes is the caller's to know.
+    ///
+    /// # Errors
+    /// [`Error::Exec`] for one whose process has ended.
+    pub fn of(id: &str, spec: Spec, group: Option<Group>, (pid, pidfd): (u32, OwnedFd)) -> Result<Self> {
+        let ended = || Error::Exec { why: "that is stopped" };
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
+        let record = Record {
+            id: id.into(),
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: String::new(),
+            owner: rustix::process::geteuid().as_raw(),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+            hooks: None,
+            group: group.unwrap_or_else(Group::none),
+            grouped: true,
+            pid_namespace: family::is_whole(&spec),
+            resctrl: None,
+            keyring: true,
+            init: Some(record::Process::of(pid).ok_or_else(ended)?),
+        };
+        Ok(Self { record, spec, init: Cloned { pid: number, pidfd } })
     }
 
     /// The process of the container's own configuration: what `exec` without a process of its own begins with.
@@ -150,12 +182,12 @@ impl Host {
             sys::process::is_single_threaded(),
             "the setup runs in a copy of a process with one thread"
         );
-        let Execution { process, stdio, preserved, inside } = execution;
+        let Execution { process, stdio, preserved, inside, tie } = execution;
         let manner = Manner { preserved, keyring: self.record.keyring, ..Manner::default() };
         let birthplace = self.record.group.birthplace_at(&inside)?;
         let beside = inside == Inside::default();
         let make = |birthplace: Option<&OwnedFd>, stdio| {
-            let further = Further::new(process, &self.spec, &self.init, &stdio, manner)?;
+            let further = Further::new(process, &self.spec, &self.init, &stdio, (manner, tie))?;
             let cgroup = birthplace.map(AsFd::as_fd);
             let place = Place { cgroup, keep: Some(further.keep), ..Place::default() };
             Ok::<_, Error>((Newborn::make(further.plan, stdio, place)?, further.limits))
@@ -169,6 +201,14 @@ impl Host {
             made => made?,
         };
         let Some(pid) = newborn.pid() else { unreachable!("not released yet") };
+        // It waits for its birth to be over, so that there is no moment without a watcher.
+        let watcher = match (newborn.pidfd(), tie) {
+            (Some(pidfd), Tie::DiesWithParent) => {
+                let me = pidfd_open(getpid(), PidfdFlags::empty()).call("pidfd_open", || "self".into())?;
+                Some(Watcher::start(pidfd, me.as_fd(), None)?)
+            }
+            _ => None,
+        };
         newborn.attend(None, |point| {
             match point {
                 Point::Born => {
@@ -197,7 +237,7 @@ impl Host {
             pidfd,
             terminal,
             group: None,
-            _watcher: None,
+            _watcher: watcher,
         })
     }
 }

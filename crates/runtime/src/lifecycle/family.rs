@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::process::Pid;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lifecycle::record::Record;
 
 /// More pid namespaces than this are never nested (`MAX_PID_NS_LEVEL`).
@@ -33,6 +34,24 @@ pub(crate) fn signal(record: &Record, number: i32) -> Result<()> {
         (Some(own), Some(_)) => Ok(record.group.kill_own(number, &|pid| is_within(pid, own))?),
         _ => Ok(()),
     }
+}
+
+/// The processes of a container without a control group, by its first one: those of its pid namespace and of namespaces that
+/// began there.
+///
+/// # Errors
+/// [`Error::NoFamily`] for one that has no pid namespace of its own; that of reading `/proc`.
+#[allow(clippy::disallowed_methods, reason = "the host's procfs")]
+pub fn members(init: u32) -> Result<Vec<Pid>> {
+    let own = namespace(init).as_ref().and_then(identity);
+    let Some(own) = own.filter(|own| namespace(std::process::id()).as_ref().and_then(identity) != Some(*own))
+    else {
+        return Err(Error::NoFamily);
+    };
+    let path = PathBuf::from("/proc");
+    let listed = std::fs::read_dir(&path).map_err(|source| Error::File { path, source })?;
+    let numbers = listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.filter_map(Pid::from_raw).filter(|pid| is_within(*pid, own)).collect())
 }
 
 /// True for a process whose pid namespace is this one or began in it.

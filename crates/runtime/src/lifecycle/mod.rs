@@ -24,11 +24,12 @@ mod start;
 
 pub use bundle::Bundle;
 pub(crate) use control::meant;
-pub use control::{pause, processes, resume, stats, update, watch};
+pub use control::{merge, pause, processes, resume, stats, update, watch};
 pub use create::{Created, Creation, create, run};
 pub use delete::delete;
 pub use directory::{Directory, Runtimes, bounded};
 pub use exec::{Execution, Host, initial_affinity};
+pub use family::members;
 pub use id::Id;
 pub use notify::Notify;
 pub use record::{Record, SPECIFICATION, Status, state};

@@ -14,7 +14,7 @@ use crate::channel::Point;
 use crate::duties::Duties;
 use crate::error::{Error, Result};
 use crate::filter;
-use crate::request::{Manner, Stdio};
+use crate::request::{Manner, Stdio, Tie};
 use crate::step::{Action, Entry, RLIMITS, Step, TerminalPlan};
 
 /// A plan, and what of it is the runtime's part.
@@ -34,7 +34,7 @@ impl Further {
         spec: &Spec,
         init: &Cloned,
         stdio: &Stdio,
-        manner: Manner,
+        (manner, tie): (Manner, Tie),
     ) -> Result<Self> {
         if !process.cwd().is_absolute() {
             let why = "it must be an absolute path".into();
@@ -86,7 +86,11 @@ impl Further {
         steps.push(Step::new("limit capabilities", Action::Bounding(parts::capability_set(bounding)?)));
         steps.push(Step::new("become the user", Action::Identity(identity)));
         steps.push(Step::new("find the command", Action::FindCommand));
-        steps.push(Step::new("let go of the parent", Action::Untie));
+        steps.push(match tie {
+            Tie::Outlives => Step::new("let go of the parent", Action::Untie),
+            // Changing credentials forgets the signal (prctl(2), PR_SET_PDEATHSIG).
+            Tie::DiesWithParent => Step::new("tie the process to its parent", Action::DieWithParent),
+        });
         let filter = spec.linux().as_ref().map(filter::program).transpose()?.flatten();
         parts::give_up_rights(process, filter, true, &mut steps)?;
         Ok(Self {

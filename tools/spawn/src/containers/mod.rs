@@ -15,7 +15,12 @@ mod logs;
 mod moment;
 mod named;
 mod start;
+mod exec;
+mod kill;
+mod pause;
 mod stop;
+mod top;
+mod update;
 mod wait;
 
 use std::process::ExitCode;
@@ -58,6 +63,20 @@ impl AsRef<Common> for Line {
 enum Verb {
     /// Let created or stopped containers run, on their writable layers
     Start(start::Args),
+    /// Run a further process in a running container
+    Exec(exec::Args),
+    /// Send a signal to containers [default: KILL]
+    Kill(kill::Args),
+    /// Stop all processes of containers where they are
+    Pause(pause::Args),
+    /// Let the processes of paused containers go on
+    #[command(alias = "unpause")]
+    Resume(pause::Args),
+    /// List the processes of a container
+    #[command(alias = "ps")]
+    Top(top::Args),
+    /// Change the limits of containers
+    Update(update::Args),
     /// Ask containers to end, and kill those that do not
     Stop(stop::Args),
     /// Stop containers and start them
@@ -71,9 +90,12 @@ enum Verb {
 }
 
 /// The verbs' names, and their other names; looked at before the command line is read.
-const VERBS: &[&str] = &["attach", "logs", "restart", "start", "stop", "wait"];
+const VERBS: &[&str] = &[
+    "attach", "exec", "kill", "logs", "pause", "ps", "restart", "resume", "start", "stop", "top", "unpause", "update",
+    "wait",
+];
 /// Those whose stdout is no lines.
-const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "stats", "top", "wait"];
+const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "ps", "stats", "top", "wait"];
 
 /// Whether a word is a verb of the store's containers.
 pub(crate) fn is_verb(word: &str) -> bool {
@@ -92,6 +114,12 @@ fn run(line: Line, stage: &mut Stage) -> Result<u8, Failure> {
         Verb::Restart(args) => start::restart(&common, &args, stage),
         Verb::Logs(args) => logs::logs(&common, &args, stage),
         Verb::Attach(args) => attach::attach(&common, &args, stage),
+        Verb::Exec(args) => exec::exec(&common, &args, stage),
+        Verb::Kill(args) => kill::kill(&common, &args, stage),
+        Verb::Pause(args) => pause::pause(&common, &args, stage),
+        Verb::Resume(args) => pause::resume(&common, &args, stage),
+        Verb::Top(args) => top::top(&common, &args, stage),
+        Verb::Update(args) => update::update(&common, &args, stage),
         Verb::Stop(args) => stop::stop(&common, &args, stage),
         Verb::Wait(args) => wait::wait(&common, &args, stage),
     }

@@ -8,7 +8,7 @@ use store::{Container, CreateDoc};
 
 use crate::command::{SIGTERM, number};
 use crate::containers::wait::{Alive, recorded};
-use crate::containers::{Names, named};
+use crate::containers::{Names, named, pause};
 use crate::events;
 
 const SIGKILL: i32 = 9;
@@ -63,6 +63,7 @@ pub(crate) fn one(container: &Container, how: &How) -> Result<(), Failure> {
     let Some(alive) = Alive::of(&state) else { return Ok(()) };
     let doc = container.create().during(what)?;
     alive.signal(how.signal.map_or_else(|| asked(container, &doc), Ok)?)?;
+    pause::thaw(container)?;
     let seconds = how.seconds.unwrap_or_else(|| doc.stop_timeout.unwrap_or(PATIENCE_SECONDS).into());
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     if !alive.ended(patience)? {

@@ -138,7 +138,13 @@ pub(crate) fn exec(global: &Global, args: &Args) -> Result<u8> {
     };
     let takes = args.pidfd_socket.as_ref().map(handover::connect).transpose()?;
     let mut supervisor = if args.detach { None } else { Some(Supervisor::forwarding()?) };
-    let execution = Execution { process: &process, stdio, preserved: args.preserve_fds, inside };
+    let execution = Execution {
+        process: &process,
+        stdio,
+        preserved: args.preserve_fds,
+        inside,
+        tie: runtime::Tie::Outlives,
+    };
     let mut started = host.exec(execution)?;
     if let Some(mask) = runtime::lifecycle::initial_affinity(&process)? {
         log::debug(global, &format!("CPU affinity: {mask}"));

@@ -15,13 +15,13 @@ mod options;
 mod pause;
 mod pid_file;
 mod print;
-mod ps;
+pub(crate) mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod unsupported;
-mod update;
+pub(crate) mod update;
 
 use std::process::ExitCode;
 

@@ -53,7 +53,7 @@ pub(crate) fn ps(global: &Global, args: &Args) -> Result<u8> {
 }
 
 /// What ps(1) says.
-fn table(options: &[String]) -> Result<String> {
+pub(crate) fn table(options: &[String]) -> Result<String> {
     let failed = |source| Error::File { path: "ps".into(), source };
     let mut command = Command::new("ps");
     if options.is_empty() {
@@ -69,7 +69,7 @@ fn table(options: &[String]) -> Result<String> {
 }
 
 /// The title and the lines of these processes.
-fn listed<'a>(table: &'a str, pids: &[u32]) -> Result<Vec<&'a str>> {
+pub(crate) fn listed<'a>(table: &'a str, pids: &[u32]) -> Result<Vec<&'a str>> {
     let failed =
         |why: &str| Error::File { path: "ps".into(), source: std::io::Error::other(why.to_string()) };
     let mut lines = table.lines();

@@ -103,7 +103,7 @@ pub(crate) struct Args {
 
 /// A value; none of an empty text, which engines write for "not set".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Given<T>(Option<T>);
+pub(crate) struct Given<T>(pub(crate) Option<T>);
 
 fn given<T>(option: Option<Given<T>>) -> Option<T> {
     option.and_then(|given| given.0)
@@ -190,7 +190,7 @@ fn text(text: &Option<String>) -> Option<String> {
 }
 
 /// Takes out what was not asked for.
-fn drop_nulls(value: &mut Value) {
+pub(crate) fn drop_nulls(value: &mut Value) {
     if let Some(members) = value.as_object_mut() {
         members.values_mut().for_each(drop_nulls);
         members.retain(|_, member| {
@@ -215,7 +215,7 @@ fn number<T: std::str::FromStr>(text: &str) -> std::result::Result<Given<T>, Str
 }
 
 /// A size as docker writes it: `1.5g`, `100 MiB`, `1024`; all units are powers of 1024.
-fn size(text: &str) -> std::result::Result<Given<i64>, String> {
+pub(crate) fn size(text: &str) -> std::result::Result<Given<i64>, String> {
     let wrong = || format!("{text:?} is no size, as in 512m or 1.5g");
     if text.is_empty() || text == "-1" {
         return Ok(Given(if text.is_empty() { None } else { Some(-1) }));

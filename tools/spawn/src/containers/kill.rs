@@ -1,0 +1,40 @@
+//! `kill`: a signal to a container's first process.
+
+use cli::{Common, During, Failure, Stage};
+use descriptor::Exit;
+use store::{Event, Subject};
+
+use crate::command::number;
+use crate::containers::wait::Alive;
+use crate::containers::{Names, named, pause};
+
+/// Its arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The signal by name or number
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = signal)]
+    signal: i32,
+
+    #[command(flatten)]
+    names: Names,
+}
+
+fn signal(text: &str) -> Result<i32, String> {
+    number(text).ok_or_else(|| format!("{text:?} is no signal"))
+}
+
+/// Signals each container; a paused one goes on, so that it hears it.
+pub(crate) fn kill(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
+    args.names.each(common, stage, |stage, container| {
+        let what = || format!("container {}", container.name());
+        let state = container.state().during(what)?;
+        let Some(alive) = Alive::of(&state) else {
+            return Err(Failure::new(Exit::Conflict, what(), "it is not running"));
+        };
+        alive.signal(args.signal)?;
+        let event = Event::new(Subject::Container, "kill", container.id(), container.name());
+        container.store().note(&event.with("signal", args.signal));
+        pause::thaw(container)?;
+        named::done(stage, container)
+    })
+}
