@@ -103,6 +103,7 @@ impl Host {
             grouped: true,
             pid_namespace: family::is_whole(&spec),
             resctrl: None,
+            root_mount: None,
             keyring: true,
             init: Some(record::Process::of(pid).ok_or_else(ended)?),
         };
