@@ -9,15 +9,15 @@
 //! [`VERBS`].
 
 mod attach;
+mod exec;
 mod follow;
 mod keys;
+mod kill;
 mod logs;
 mod moment;
 mod named;
-mod start;
-mod exec;
-mod kill;
 mod pause;
+mod start;
 mod stop;
 mod top;
 mod update;
@@ -91,8 +91,8 @@ enum Verb {
 
 /// The verbs' names, and their other names; looked at before the command line is read.
 const VERBS: &[&str] = &[
-    "attach", "exec", "kill", "logs", "pause", "ps", "restart", "resume", "start", "stop", "top", "unpause", "update",
-    "wait",
+    "attach", "exec", "kill", "logs", "pause", "ps", "restart", "resume", "start", "stop", "top", "unpause",
+    "update", "wait",
 ];
 /// Those whose stdout is no lines.
 const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "ps", "stats", "top", "wait"];
