@@ -40,7 +40,8 @@ fn end(world: &World, container: &Container, child: Option<std::process::Child>)
     if let Some(mut child) = child {
         assert_eq!(child.wait().expect("wait").code(), Some(137));
     }
-    wait_for(container, Status::Stopped);
+    // Ended is not yet written down.
+    until(|| container.state().expect("state").exit_code.is_some());
     assert!(container.state().expect("state").group.is_none());
 }
 
