@@ -120,7 +120,8 @@ impl Running {
             let mut state = self.container.state().during(named)?;
             // Somebody may have started it again already.
             if state.pid == Some(self.started.pid) || state.pid.is_none() {
-                let oom_killed = groups::noted(&state).is_some_and(|group| group.oom_kills().is_ok_and(|n| n > 0));
+                let oom_killed =
+                    groups::noted(&state).is_some_and(|group| group.oom_kills().is_ok_and(|n| n > 0));
                 groups::clear(&mut state);
                 state.set_stopped(Some(code));
                 state.oom_killed = oom_killed;
