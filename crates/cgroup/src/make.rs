@@ -27,8 +27,9 @@ impl Group {
     /// those of [`Group::update`]. What was made is removed then.
     pub fn make(&mut self, resources: &LinuxResources) -> Result<()> {
         if self.unit.is_some() {
-            // Made around the process that is adopted. One that is there already would be stopped for it.
-            for place in self.places.iter().filter(|place| place.directory().exists()) {
+            // Made around the process that is adopted. One that is there already would be stopped for it; what is opened here is
+            // not kept, as systemd may remake it.
+            for place in self.places.clone().iter().filter(|place| place.open().is_ok()) {
                 refuse_in_use(place, self.version)?;
             }
             self.pending = Some(resources.clone());
