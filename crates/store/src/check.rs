@@ -250,7 +250,8 @@ impl Store {
     /// A directory among the volumes that lacks what makes it one; a removal takes all of it at once.
     fn is_half_a_volume(&self, path: &str) -> Result<bool> {
         let is_there = |path: &str| found(files::lstat(self.dir(), path)).about(path);
-        let whole = is_there(&format!("{path}/volume.json"))?.is_some() && is_there(&format!("{path}/lock"))?.is_some();
+        let whole = is_there(&format!("{path}/volume.json"))?.is_some()
+            && is_there(&format!("{path}/lock"))?.is_some();
         Ok(!whole && is_there(path)?.is_some())
     }
 

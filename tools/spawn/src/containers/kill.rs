@@ -2,11 +2,11 @@
 
 use cli::{Common, During, Failure, Stage};
 use descriptor::Exit;
-use store::{Event, Subject};
 
 use crate::command::number;
 use crate::containers::wait::Alive;
 use crate::containers::{Names, named, pause};
+use crate::events;
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -32,8 +32,9 @@ pub(crate) fn kill(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8
             return Err(Failure::new(Exit::Conflict, what(), "it is not running"));
         };
         alive.signal(args.signal)?;
-        let event = Event::new(Subject::Container, "kill", container.id(), container.name());
-        container.store().note(&event.with("signal", args.signal));
+        if let Ok(doc) = container.create() {
+            events::note(container, &doc, "kill", &[("signal", args.signal.to_string())]);
+        }
         pause::thaw(container)?;
         named::done(stage, container)
     })

@@ -2,10 +2,10 @@
 
 use cli::{Common, During, Failure, Stage};
 use descriptor::{Exit, Status};
-use store::{Container, Event, Subject};
+use store::Container;
 
 use crate::containers::{Names, named};
-use crate::groups;
+use crate::{events, groups};
 
 /// Their arguments.
 #[derive(Debug, clap::Args)]
@@ -77,5 +77,7 @@ pub(crate) fn thaw(container: &Container) -> Result<bool, Failure> {
 
 /// Notes what was done to a container.
 pub(crate) fn note(container: &Container, action: &str) {
-    container.store().note(&Event::new(Subject::Container, action, container.id(), container.name()));
+    if let Ok(doc) = container.create() {
+        events::note(container, &doc, action, &[]);
+    }
 }
