@@ -134,7 +134,7 @@ pub enum Error {
         /// The limit, as the configuration names it.
         limit: &'static str,
         /// Why there is none.
-        source: cgroup::Error,
+        source: Box<cgroup::Error>,
     },
     /// A file of the host could not be read or written.
     #[error("{path:?}: {source}")]
@@ -192,7 +192,8 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Cgroup(source) | Self::Limits { source, .. } => source.hint(),
+            Self::Cgroup(source) => source.hint(),
+            Self::Limits { source, .. } => source.hint(),
             Self::Step { step, source } if step == crate::step::RLIMITS && source.errno == Errno::PERM => {
                 Some("raising a hard limit needs CAP_SYS_RESOURCE, which this caller lacks".into())
             }

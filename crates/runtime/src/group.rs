@@ -138,7 +138,7 @@ fn explained(resources: &LinuxResources, source: cgroup::Error) -> Error {
         (
             Some(limit),
             cgroup::Error::NoHierarchy | cgroup::Error::Call { .. } | cgroup::Error::Kind { .. },
-        ) => Error::Limits { limit, source },
+        ) => Error::Limits { limit, source: Box::new(source) },
         _ => Error::Cgroup(source),
     }
 }
