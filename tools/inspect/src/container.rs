@@ -14,7 +14,7 @@ use crate::{docker, survey};
 pub(crate) fn line(container: &Container) -> Result<ContainerLine, Failure> {
     let what = || format!("container {}", container.name());
     let mut line = container.line().during(what)?;
-    let state = container.state().during(what)?;
+    let state = container.settle().during(what)?;
     line.mounted = matches!(overlay::mounted(container, &state).during(what)?, Mounted::Here(_));
     Ok(line)
 }
@@ -38,7 +38,7 @@ fn everything(container: &Container, line: ContainerLine) -> Result<Value, Failu
     let what = || format!("container {}", container.name());
     let mut value = Line::Container(line).to_json();
     value["create"] = json!(container.create().during(what)?);
-    value["state"] = json!(container.state().during(what)?);
+    value["state"] = json!(container.settle().during(what)?);
     for name in ["config", "plan"] {
         if let Some(document) = container.document(&format!("{name}.json")).during(what)? {
             value[name] = document;
@@ -49,7 +49,7 @@ fn everything(container: &Container, line: ContainerLine) -> Result<Value, Failu
 
 fn report(container: &Container, line: &ContainerLine) -> Result<Report, Failure> {
     let what = || format!("container {}", container.name());
-    let (doc, state) = (container.create().during(what)?, container.state().during(what)?);
+    let (doc, state) = (container.create().during(what)?, container.settle().during(what)?);
     let mut report = Report::default();
     report.row("container", &line.name);
     report.row("id", &line.id);
@@ -57,6 +57,12 @@ fn report(container: &Container, line: &ContainerLine) -> Result<Report, Failure
     if matches!(line.status, Status::Running | Status::Paused) {
         report.row("pid", state.pid.map(|pid| pid.to_string()).unwrap_or_default());
     }
+    let moment = |text: &Option<String>| text.clone().unwrap_or_default();
+    report.row("created", moment(&state.created_at));
+    report.row("started", moment(&state.started_at));
+    report.row("ended", moment(&state.finished_at));
+    report.row("memory", if state.oom_killed { "a process was killed for want of it" } else { "" });
+    report.row("not started", moment(&state.error));
     if let Some(image) = &line.image {
         report.row("image", survey::name_of(container.store(), image).unwrap_or_default());
         report.row("image", image);

@@ -57,7 +57,7 @@ impl Parts<'_> {
     fn head(&self) -> Value {
         let args = self.spec["process"]["args"].as_array().cloned().unwrap_or_default();
         let file = |name: &str| self.container.path().join(name).display().to_string();
-        let log = self.container.root().and_then(|root| Ok(root.lstat("log").is_ok())).unwrap_or_default();
+        let log = self.container.root().is_ok_and(|root| root.lstat("log").is_ok());
         let image = self.image.as_ref().map(|one| one.config_digest).or(self.create.image);
         json!({
             "Id": self.container.id(),
@@ -119,8 +119,8 @@ impl Parts<'_> {
         if let Some(name) = &mount.source {
             return self.container.store().path().join("volumes").join(name).join("_data");
         }
-        let mounts = self.spec["mounts"].as_array().into_iter().flatten();
-        let here = mounts.filter(|one| one["destination"].as_str() == Some(&mount.target)).last();
+        let mut mounts = self.spec["mounts"].as_array().into_iter().flatten();
+        let here = mounts.rfind(|one| one["destination"].as_str() == Some(&mount.target));
         here.and_then(|one| one["source"].as_str()).map(PathBuf::from).unwrap_or_default()
     }
 
