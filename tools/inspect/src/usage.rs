@@ -25,6 +25,9 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+/// How often a tree is walked that changes under the walk.
+const TRIES: u32 = 5;
+
 /// Which files were counted already, by device and inode.
 pub(crate) type Seen = HashSet<(u64, u64)>;
 
@@ -56,13 +59,26 @@ pub(crate) fn of(root: &Root, path: &str, seen: &mut Seen) -> sys::Result<Usage>
         Err(e) if e.errno == Errno::NOENT => return Ok(Usage::default()),
         Err(e) => return Err(e),
     };
-    let mut usage = Usage::default();
-    count(&stat, seen, &mut usage);
-    if FileType::from_raw_mode(stat.st_mode).is_dir() {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        walk(root.open(path, flags, Mode::empty())?, seen, &mut usage)?;
+    let mut tries = 0;
+    loop {
+        let (mut usage, mut with) = (Usage::default(), seen.clone());
+        count(&stat, &mut with, &mut usage);
+        let walked = if FileType::from_raw_mode(stat.st_mode).is_dir() {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            walk(root.open(path, flags, Mode::empty())?, &mut with, &mut usage)
+        } else {
+            Ok(())
+        };
+        tries += 1;
+        match walked {
+            // A container moves its directories while it is looked at.
+            Err(e) if e.errno == Errno::STALE && tries < TRIES => {}
+            walked => {
+                *seen = with;
+                return walked.map(|()| usage);
+            }
+        }
     }
-    Ok(usage)
 }
 
 fn count(stat: &Stat, seen: &mut Seen, usage: &mut Usage) {

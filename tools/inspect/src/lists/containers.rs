@@ -1,9 +1,10 @@
 //! Containers: docker's `ps`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use cli::{During, Failure, Stage};
-use descriptor::{Line, Status};
+use descriptor::{Digest, Line, Status};
 use serde_json::{Value, json};
 use store::filter::{ContainerFilter, Filters, Of};
 use store::{Container, CreateDoc, State, Store};
@@ -54,7 +55,8 @@ pub(crate) fn containers(
     }
     let sizes = args.size || matches!(&args.form.format, Some(Format::Template(one)) if one.mentions("Size"));
     let now = SystemTime::now();
-    let rows = entries.iter().map(|entry| row(entry, &args.form, sizes && !ids_only, now));
+    let mut images = Images::default();
+    let rows = entries.iter().map(|entry| row(entry, &mut images, &args.form, sizes && !ids_only, now));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     if ids_only {
         return tell_ids(&rows, "ID");
@@ -95,18 +97,39 @@ pub(crate) fn entry(container: Container) -> Option<Entry> {
     Some(Entry { status: state.now(), container, create, state })
 }
 
-/// The image's labels and, over them, the container's own.
-fn labels(create: &CreateDoc, store: &Store) -> Value {
-    let image = create.image.and_then(|digest| store.image(&digest, None).ok());
-    let own = image.and_then(|image| image.config.config().as_ref()?.labels().clone());
-    let mut all: serde_json::Map<String, Value> =
-        own.into_iter().flatten().map(|(key, value)| (key, json!(value))).collect();
-    all.extend(create.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
-    all.sort_keys();
-    all.into()
+/// What rows tell of images, each read once.
+#[derive(Default)]
+struct Images(HashMap<Option<Digest>, ImageFacts>);
+
+struct ImageFacts {
+    name: String,
+    labels: BTreeMap<String, String>,
+    bytes: u64,
 }
 
-fn row(entry: &Entry, form: &ListForm, sizes: bool, now: SystemTime) -> Result<Value, Failure> {
+impl Images {
+    fn of(&mut self, store: &Store, create: &CreateDoc) -> &ImageFacts {
+        self.0.entry(create.image).or_insert_with(|| {
+            // It may be gone: its layers are what the container needs.
+            let image = create.image.and_then(|digest| store.image(&digest, None).ok());
+            let config = image.as_ref().and_then(|image| image.config.config().as_ref());
+            let labels = config.and_then(|config| config.labels().clone()).unwrap_or_default();
+            ImageFacts {
+                name: image_name(store, create),
+                labels: labels.into_iter().collect(),
+                bytes: image.as_ref().map_or(0, |image| docker::size_of(store, image)),
+            }
+        })
+    }
+}
+
+fn row(
+    entry: &Entry,
+    images: &mut Images,
+    form: &ListForm,
+    sizes: bool,
+    now: SystemTime,
+) -> Result<Value, Failure> {
     let (container, create, state) = (&entry.container, &entry.create, &entry.state);
     let store = container.store();
     let words = container.document("config.json").ok().flatten().unwrap_or_default();
@@ -114,11 +137,12 @@ fn row(entry: &Entry, form: &ListForm, sizes: bool, now: SystemTime) -> Result<V
     let command = words.collect::<Vec<_>>().join(" ");
     let command = if form.no_trunc { command } else { cut(&command, COMMAND) };
     let created = state.created_at.as_deref().unwrap_or(text::NEVER);
-    let labels = labels(create, store);
-    let labels =
-        labels.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", plain(value)));
+    let facts = images.of(store, create);
+    let mut labels = facts.labels.clone();
+    labels.extend(create.labels.clone());
+    let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
     let mounts = create.mounts.iter().map(|mount| mount.source.clone().unwrap_or_else(|| mount.kind.clone()));
-    let image = image_name(store, create);
+    let image = facts.name.clone();
     let image = match image.strip_prefix("sha256:") {
         Some(hex) if !form.no_trunc => short(hex),
         _ => image,
@@ -133,9 +157,12 @@ fn row(entry: &Entry, form: &ListForm, sizes: bool, now: SystemTime) -> Result<V
         "Status": status(entry, now),
     });
     if sizes {
-        let own = usage::content(container).during(|| format!("container {}", container.name()))?;
-        let image = create.image.and_then(|digest| store.image(&digest, None).ok());
-        let below = image.map_or(0, |image| docker::size_of(store, &image));
+        let own = match usage::content(container) {
+            // Removed since the list was read.
+            Err(store::Error::Call { source, .. }) if source.is_not_found() => 0,
+            counted => counted.during(|| format!("container {}", container.name()))?,
+        };
+        let below = facts.bytes;
         value["Size"] = json!(format!("{} (virtual {})", text::size(own), text::size(own + below)));
         value["SizeRw"] = json!(own);
         value["SizeRootFs"] = json!(own + below);
