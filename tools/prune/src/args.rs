@@ -3,7 +3,8 @@
 /// Remove stopped containers and volumes that nothing uses.
 ///
 /// Prints what it removes, one a line, as `container NAME` or `volume NAME`, and the bytes freed to stderr. It asks nothing:
-/// look with --dry-run first. Images, their blobs and their unpacked layers are not removed; this version cannot do that.
+/// look with --dry-run first. --image takes images their names, which frees nothing yet: their blobs and their unpacked layers
+/// are not removed; this version cannot do that.
 #[derive(Debug, clap::Parser)]
 #[command(name = "oci-prune", version, max_term_width = 100)]
 #[command(group(clap::ArgGroup::new("kinds").required(true).multiple(true)))]
@@ -19,6 +20,20 @@ pub(crate) struct Args {
     /// With --volumes: these volumes, whatever their kind; one that is in use is refused
     #[arg(value_name = "NAME", requires = "volumes", conflicts_with_all = ["containers", "all", "filter"])]
     pub(crate) names: Vec<String>,
+
+    /// Take these names of images away, and print `Untagged: NAME`; the last name of an image with containers is refused
+    #[arg(
+        long,
+        group = "kinds",
+        value_name = "REF",
+        num_args = 1..,
+        conflicts_with_all = ["containers", "volumes", "all", "filter"]
+    )]
+    pub(crate) image: Vec<String>,
+
+    /// With --image: also the last name of an image with containers, which go on as they are
+    #[arg(short, long, requires = "image")]
+    pub(crate) force: bool,
 
     /// Also volumes that were given a name, and containers that never ran
     #[arg(short, long)]
@@ -61,12 +76,19 @@ mod tests {
             "oci-prune --containers web",
             "oci-prune --volumes --all data",
             "oci-prune --volumes --filter label=x data",
+            "oci-prune --image",
+            "oci-prune --image a:1 --volumes",
+            "oci-prune --image a:1 --all",
+            "oci-prune --containers --force",
         ] {
             Args::try_parse_from(words.split_whitespace()).expect_err(words);
         }
-        for words in
-            ["oci-prune --containers --volumes -a -n", "oci-prune --volumes a b", "oci-prune a --volumes"]
-        {
+        for words in [
+            "oci-prune --containers --volumes -a -n",
+            "oci-prune --volumes a b",
+            "oci-prune a --volumes",
+            "oci-prune -f --image a:1 b:1",
+        ] {
             Args::try_parse_from(words.split_whitespace()).expect(words);
         }
     }

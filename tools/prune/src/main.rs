@@ -2,6 +2,7 @@
 
 mod args;
 mod containers;
+mod images;
 mod run;
 mod volumes;
 

@@ -8,7 +8,7 @@ use store::filter::Of;
 use store::{Filters, Store};
 
 use crate::args::Args;
-use crate::{containers, volumes};
+use crate::{containers, images, volumes};
 
 /// What a call does with what it finds.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let mut broom =
         Broom { store: &store, filters: &filters, all: args.all, dry_run: args.dry_run, freed: 0 };
     let mut status = 0;
+    if !args.image.is_empty() {
+        return images::untag(&store, stage, &args);
+    }
     // Containers first: the volumes of those that go are free then.
     if args.containers {
         status = containers::all(&mut broom, stage)?;
