@@ -7,6 +7,7 @@ use store::Store;
 use crate::answer::Answers;
 use crate::args::{Args, List, One};
 use crate::find::{Thing, find};
+use crate::form::Format;
 use crate::lists::{containers, images, volumes};
 use crate::{check, container, df, diff, events, history, image, rootfs, stats, top, tree};
 
@@ -17,12 +18,25 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         if let Some(option) = args.one.given() {
             return Err(Failure::usage(option, "a list's options stand behind its word"));
         }
+        if !are_lines(list) {
+            stage.keep_errors_home();
+        }
         return lists(&store, stage, list, args.common.quiet).map(|()| 0);
     }
     if args.one.check {
         return check::check(&store, stage).map(|()| 0);
     }
     things(&store, stage, &args.one)
+}
+
+/// Whether a list's rows may be lines of the pipeline, of which an error is one, too.
+fn are_lines(list: &List) -> bool {
+    let form = match list {
+        List::Images(args) => &args.form,
+        List::Containers(args) => &args.form,
+        _ => return false,
+    };
+    matches!(form.format, None | Some(Format::Line))
 }
 
 fn lists(store: &Store, stage: &Stage, list: &List, ids_only: bool) -> Result<(), Failure> {
