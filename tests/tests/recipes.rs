@@ -153,12 +153,12 @@ fn the_tour_shows_what_it_says() {
     let text = shown.text();
     for line in [
         "== An image is a stack of layers and a configuration",
-        "\nA /note",
+        "\nA /etc/motd\n",
         "\nnote\n",
         "\nhello\n",
         "can't open '/note'",
         "-> a container costs what it wrote",
-        "\"Status\": \"running\"",
+        "{\"Status\":\"running\",\"Running\":true,",
     ] {
         assert!(text.contains(line) || shown.stderr.contains(line), "{line:?} is not in\n{shown}");
     }
