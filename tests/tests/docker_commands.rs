@@ -129,6 +129,7 @@ const IMAGES: &[Row] = &[
     ("echo nothing | oci-load", 6, "", "*oci-load: no OCI layout*"),
     ("oci-rmi flat:1", 0, "Untagged: docker.io/library/flat:1\n", ""),
     ("oci-rmi flat:1", 3, "", "*flat:1*"),
+    ("oci-rmi $R", 0, "Untagged: *image:1\n", ""),
     ("oci-rmi bb:1", 9, "", "*box*"),
     ("oci-rmi -f bb:1", 0, "Untagged: *bb:1\n", ""),
     ("oci-rm box", 0, "box\n", ""),
