@@ -27,6 +27,8 @@ pub(crate) const WHITEOUT: &[u8] = b".wh.";
 pub(crate) enum Marks {
     /// There can be none: the tree is an ordinary directory.
     None,
+    /// There are none, whatever a name or a device looks like: the archive is no layer.
+    Meaningless,
     /// They are steps of their own: one tree is told as its difference to those below it.
     Shown,
     /// They hide what lies below: the trees are shown as the one they make.
@@ -148,16 +150,16 @@ impl<'a> Walk<'a> {
 
     /// One name, and the directories that have it, the uppermost first.
     fn visit(&mut self, name: &CString, holders: &[usize]) -> Result<Option<Step>, PackError> {
-        if name.to_bytes().starts_with(WHITEOUT) {
+        if self.marks != Marks::Meaningless && name.to_bytes().starts_with(WHITEOUT) {
             return Err(PackError::Reserved { path: shown(&self.path) });
         }
         let Some((tree, node)) = self.open(holders[0], name)? else { return Ok(Some(Step::Vanished)) };
         if node.meta.mount != self.mounts[tree] {
             return Ok(Some(Step::MountPoint { node, tree }));
         }
-        if node.is_whiteout() {
+        if node.is_whiteout() && self.marks != Marks::Meaningless {
             return match self.marks {
-                Marks::None => Err(PackError::Whiteout { path: shown(&self.path) }),
+                Marks::None | Marks::Meaningless => Err(PackError::Whiteout { path: shown(&self.path) }),
                 Marks::Shown => Ok(Some(Step::Whiteout)),
                 Marks::Applied => Ok(None),
             };
@@ -165,7 +167,8 @@ impl<'a> Walk<'a> {
         if node.meta.kind != FileType::Directory {
             return Ok(Some(Step::Entry { node, tree }));
         }
-        let opaque = self.marks != Marks::None && node.is_opaque().map_err(|e| self.failed(e))?;
+        let marked = !matches!(self.marks, Marks::None | Marks::Meaningless);
+        let opaque = marked && node.is_opaque().map_err(|e| self.failed(e))?;
         let mut nodes = vec![(tree, node)];
         if !opaque {
             self.below(name, &holders[1..], &mut nodes)?;

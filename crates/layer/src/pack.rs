@@ -5,10 +5,12 @@
 //! numeric owners only, no access times, nothing of this host.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::FileType;
-use sys::Root;
+use rustix::fs::{FileType, Mode, OFlags};
+use sys::{Call, Root};
 
 use crate::merge::{Marks, Step, WHITEOUT, Walk};
 use crate::pack_error::{PackError, shown};
@@ -120,6 +122,44 @@ pub fn pack_plain(
     Packer::new(options, out, warn).run(&[tree], Marks::None, true)
 }
 
+/// Packs an ordinary directory under another name, an empty one for none. The archive is no layer: names and devices that
+/// mark deletions in layers are what they are. Mounts in it are not entered.
+///
+/// # Errors
+/// As [`pack_upper`].
+pub fn pack_under(
+    tree: &Root,
+    name: &OsStr,
+    options: PackOptions,
+    out: &mut dyn Write,
+    warn: &mut dyn FnMut(Warning),
+) -> Result<Packed, PackError> {
+    let mut packer = Packer::new(options, out, warn);
+    packer.prefix = name.as_bytes().to_vec();
+    packer.run(&[tree], Marks::Meaningless, true)
+}
+
+/// Packs the entry `name` of a directory, which is no directory itself, under the name `called`.
+///
+/// # Errors
+/// As [`pack_upper`].
+pub fn pack_named(
+    dir: &Root,
+    name: &OsStr,
+    called: &OsStr,
+    options: PackOptions,
+    out: &mut dyn Write,
+    warn: &mut dyn FnMut(Warning),
+) -> Result<Packed, PackError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty()).call("openat", || format!("{name:?}"));
+    let node = opened.and_then(Node::from_fd);
+    let node = node.map_err(|source| PackError::Tree { path: shown(name.as_bytes()), source })?;
+    let mut packer = Packer::new(options, out, warn);
+    packer.entry(called.as_bytes(), &node, 0)?;
+    packer.finish()
+}
+
 /// What of a directory a layer would hold.
 #[derive(PartialEq)]
 struct Look {
@@ -145,6 +185,8 @@ struct Packer<'a> {
     tar: TarWriter<&'a mut dyn Write>,
     warn: &'a mut dyn FnMut(Warning),
     options: PackOptions,
+    /// Before every name.
+    prefix: Vec<u8>,
     /// The first name of every object with several, until all of them were seen.
     links: HashMap<FileId, FirstName>,
     buffer: Vec<u8>,
@@ -162,6 +204,7 @@ impl<'a> Packer<'a> {
             tar: TarWriter::new(out),
             warn,
             options,
+            prefix: Vec::new(),
             links: HashMap::new(),
             buffer: vec![0; READ],
             packed: Packed::default(),
@@ -171,7 +214,7 @@ impl<'a> Packer<'a> {
     fn run(mut self, trees: &[&Root], marks: Marks, root_is_told: bool) -> Result<Packed, PackError> {
         let mut walk = Walk::new(trees, marks);
         while let Some(step) = walk.next()? {
-            let path = walk.path();
+            let path = &*self.named(walk.path());
             match step {
                 Step::Entry { .. } if path.is_empty() && !root_is_told => {}
                 Step::Entry { node, tree } => self.entry(path, &node, tree)?,
@@ -186,8 +229,17 @@ impl<'a> Packer<'a> {
                 Step::Vanished => (self.warn)(Warning::Vanished(shown(path))),
             }
         }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Result<Packed, PackError> {
         self.packed.bytes = self.tar.finish().map_err(PackError::Write)?;
         Ok(self.packed)
+    }
+
+    /// A path of the tree as the archive has it.
+    fn named(&self, path: &[u8]) -> Vec<u8> {
+        if path.is_empty() { self.prefix.clone() } else { join(&self.prefix, path) }
     }
 
     fn entry(&mut self, path: &[u8], node: &Node, tree: usize) -> Result<(), PackError> {

@@ -87,6 +87,21 @@ pub(crate) fn decode(
     Ok(Some(hasher.finish()))
 }
 
+/// The decoded bytes of an input that says by its first bytes what it is.
+pub(crate) fn sniffed<'a>(input: impl Read + 'a) -> Result<(Encoding, BufReader<Box<dyn Read + 'a>>)> {
+    let mut input = Input { inner: input };
+    let head = head(&mut input).map_err(|e| failed(e, Encoding::None, 0))?;
+    let encoding = match magic(&head) {
+        "gzip" => Encoding::Gzip,
+        "zstd" => Encoding::Zstd,
+        _ => Encoding::None,
+    };
+    check_magic(&head, encoding)?;
+    let buffered = BufReader::with_capacity(INPUT, io::Cursor::new(head).chain(input));
+    let decoder = decoder(buffered, encoding).map_err(Error::Input)?;
+    Ok((encoding, BufReader::with_capacity(CHUNK, decoder)))
+}
+
 fn decoder<'a>(input: impl BufRead + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match encoding {
         Encoding::None => Box::new(input),
@@ -106,15 +121,20 @@ fn head(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn check_magic(head: &[u8], declared: Encoding) -> Result<()> {
-    let found = match head {
+/// What the first bytes are of.
+fn magic(head: &[u8]) -> &'static str {
+    match head {
         [0x1f, 0x8b, ..] => "gzip",
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => "zstd",
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => "bzip2",
         [] => "empty",
         _ => "something else",
-    };
+    }
+}
+
+fn check_magic(head: &[u8], declared: Encoding) -> Result<()> {
+    let found = magic(head);
     let agrees = match declared {
         Encoding::None => matches!(found, "empty" | "something else"),
         Encoding::Gzip => found == "gzip",
@@ -143,7 +163,7 @@ impl<R: Read> Read for Input<R> {
 #[error(transparent)]
 struct InputFailed(io::Error);
 
-fn failed(error: io::Error, encoding: Encoding, decoded: u64) -> Error {
+pub(crate) fn failed(error: io::Error, encoding: Encoding, decoded: u64) -> Error {
     match error.downcast::<InputFailed>() {
         Ok(InputFailed(source)) => Error::Input(source),
         Err(source) => Error::Decode { encoding, decoded, source },

@@ -18,7 +18,7 @@ pub(crate) use archive::{Archive, Source};
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A regular file.
     File,
     /// Another name of a member before it.
@@ -37,37 +37,47 @@ pub(crate) enum Kind {
 
 /// A point in time: seconds since 1970, and nanoseconds after those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Time {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
+pub struct Time {
+    /// Since 1970.
+    pub seconds: i64,
+    /// After those.
+    pub nanoseconds: u32,
 }
 
 /// A stretch of a sparse file that has data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub struct Extent {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
 }
 
 /// A member as its headers describe it; its data is read from the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member {
+pub struct Member {
     /// As the archive has it.
-    pub(crate) path: Vec<u8>,
+    pub path: Vec<u8>,
     /// The link's target as the archive has it; empty where the member is no link.
-    pub(crate) target: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub target: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The owner's group.
+    pub gid: u32,
     /// Apparent size in bytes.
-    pub(crate) size: u64,
-    pub(crate) mtime: Time,
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
+    pub size: u64,
+    /// When its content was changed.
+    pub mtime: Time,
+    /// A device's major number.
+    pub major: u32,
+    /// A device's minor number.
+    pub minor: u32,
     /// Names and values in the archive's order.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where a sparse file's data goes.
-    pub(crate) sparse: Option<Vec<Extent>>,
+    pub sparse: Option<Vec<Extent>>,
 }

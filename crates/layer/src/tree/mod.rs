@@ -14,6 +14,8 @@ mod dirs;
 mod finish;
 mod parents;
 mod place;
+
+pub(crate) use place::write_data;
 mod remove;
 
 use std::collections::HashSet;

@@ -196,7 +196,7 @@ impl Layer<'_, '_> {
 }
 
 /// Writes a file's data where it belongs.
-fn write_data<S: Source>(fd: &OwnedFd, member: &Member, archive: &mut Archive<S>) -> Result<()> {
+pub(crate) fn write_data<S: Source>(fd: &OwnedFd, member: &Member, archive: &mut Archive<S>) -> Result<()> {
     let write = |e| Error::write(&member.path, e);
     match &member.sparse {
         None => copy(fd, member, archive, 0, member.size).map(|_| ()),
