@@ -95,6 +95,32 @@ impl Plan {
         readable(&view)
     }
 
+    /// The image's directories alone, without any container: nothing of them can be written.
+    ///
+    /// # Errors
+    /// As [`Plan::view`].
+    pub fn view_alone(&self, store: &Store) -> Result<Root> {
+        let mut lowers = Vec::with_capacity(self.image.len());
+        for tree in &self.image {
+            lowers.push(directory(store, tree)?);
+        }
+        match <[OwnedFd; 1]>::try_from(lowers) {
+            // The kernel stacks no single directory; what such a layer deletes is not there anyway.
+            Ok([tree]) => readable(&Root::from_fd(tree)),
+            Err(lowers) => {
+                let stack = Stack { lowers, writable: None };
+                // An old kernel's mount needs an empty directory for a moment.
+                let place = format!("view-{}", std::process::id());
+                let staging = store.dir().open_dir("staging").about("the store's staging directory")?;
+                let made = rustix::fs::mkdirat(&staging, &*place, Mode::RWXU);
+                made.call("mkdirat", || place.clone()).about("a directory to mount on for a moment")?;
+                let mounted = mount_at(store, &stack, "staging", &place);
+                let _ = rustix::fs::unlinkat(&staging, &*place, rustix::fs::AtFlags::REMOVEDIR);
+                readable(&Root::from_fd(mounted?))
+            }
+        }
+    }
+
     /// The looks of the image's root directory, which are those of the uppermost tree; the view's are `own`'s.
     ///
     /// # Errors
@@ -141,13 +167,17 @@ impl Plan {
 
 /// Mounts by the newest means the kernel has; an old one needs the container's `rootfs` for a moment.
 fn mount(store: &Store, stack: &Stack, container: &str) -> Result<OwnedFd> {
+    mount_at(store, stack, container, "rootfs")
+}
+
+fn mount_at(store: &Store, stack: &Stack, dir: &str, place: &str) -> Result<OwnedFd> {
     let refused = match stack.mount() {
         Err(Error::Call { what, source }) if is_unknown(source.errno) => Error::Call { what, source },
         other => return other,
     };
-    let parent = store.dir().open_dir(container).about("the container's directory")?;
+    let parent = store.dir().open_dir(dir).about("a directory to mount on for a moment")?;
     // A new kernel that refuses this too has said why already.
-    stack.mount_through(parent.as_fd(), "rootfs").map_err(|_| refused)
+    stack.mount_through(parent.as_fd(), place).map_err(|_| refused)
 }
 
 /// The root of a mount for reading too: fsmount(2) gives descriptors that only name it.

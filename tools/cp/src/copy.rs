@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use sys::{Call, Root};
 
 use crate::error::{Error, Result};
+use crate::ignore::Rules;
 use crate::metadata;
 
 /// Which way a copy goes.
@@ -33,8 +34,17 @@ pub(crate) enum Direction {
 pub(crate) struct Look {
     pub(crate) direction: Direction,
     pub(crate) owner: (u32, u32),
+    /// The source's owner and group in place of `owner`.
+    pub(crate) keeps_owner: bool,
     /// In place of the source's permissions.
     pub(crate) mode: Option<u32>,
+}
+
+impl Look {
+    /// Who owns what is copied.
+    pub(crate) fn owner_of(&self, source: &Stat) -> (u32, u32) {
+        if self.keeps_owner { (source.st_uid, source.st_gid) } else { self.owner }
+    }
 }
 
 /// A copy under way.
@@ -47,19 +57,26 @@ pub(crate) struct Copier<'a> {
     skipped: Option<(u64, u64)>,
     /// The mount that the source is on, where others are not entered.
     mount: Option<u64>,
+    /// The source is in a container, whose mounts are not entered.
+    from_container: bool,
+    /// What is left out, by the path below the source.
+    rules: Rules,
+    inner: PathBuf,
     warn: &'a dyn Fn(&str),
 }
 
 /// A directory of the destination and its path below the root.
-struct Place {
-    dir: OwnedFd,
-    path: PathBuf,
+pub(crate) struct Place {
+    pub(crate) dir: OwnedFd,
+    pub(crate) path: PathBuf,
 }
 
 impl<'a> Copier<'a> {
     /// A copy to somewhere below `dest`.
     pub(crate) fn new(dest: &'a Root, look: Look, warn: &'a dyn Fn(&str)) -> Self {
-        Self { dest, look, links: HashMap::new(), skipped: None, mount: None, warn }
+        let (links, rules, inner) = (HashMap::new(), Rules::default(), PathBuf::new());
+        let from_container = look.direction == Direction::Out;
+        Self { dest, look, links, skipped: None, mount: None, from_container, rules, inner, warn }
     }
 
     /// Never copies this directory, wherever it turns up in the source.
@@ -68,9 +85,20 @@ impl<'a> Copier<'a> {
         self
     }
 
+    /// The source is in another container.
+    pub(crate) fn from_container(mut self) -> Self {
+        self.from_container = true;
+        self
+    }
+
+    /// Leaves out what these rules say of the paths below the next source.
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Copies `name` in the directory `source` to `to`, a path below the root that is free of symlinks; its parent exists.
     pub(crate) fn copy(&mut self, source: BorrowedFd<'_>, name: &OsStr, to: &Path) -> Result<()> {
-        if self.look.direction == Direction::Out {
+        if self.from_container {
             self.mount = sys::mount::mount_id(source).ok();
         }
         let parent = to.parent().unwrap_or(Path::new(""));
@@ -83,7 +111,7 @@ impl<'a> Copier<'a> {
 
     /// Copies what is in the directory `source` into the existing directory `to`.
     pub(crate) fn contents(&mut self, source: &OwnedFd, to: &Path) -> Result<()> {
-        if self.look.direction == Direction::Out {
+        if self.from_container {
             self.mount = sys::mount::mount_id(source.as_fd()).ok();
         }
         let place = self.place(to)?;
@@ -99,7 +127,8 @@ impl<'a> Copier<'a> {
         rustix::fs::fchmod(dir, mode).call("fchmod", || format!("{mode:?}"))
     }
 
-    fn place(&self, path: &Path) -> Result<Place> {
+    /// Opens a directory of the destination.
+    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
         let dir = self.dest.open_dir(path).map_err(Error::at(path))?.into_fd();
         Ok(Place { dir, path: path.into() })
     }
@@ -129,6 +158,8 @@ impl<'a> Copier<'a> {
                 (self.warn)(&format!("{path:?}: a device does not leave the container"));
                 return Ok(());
             }
+            // A layer's mark of a deleted name, where its tree is looked at alone.
+            FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(()),
             _ => self.special(kind, &stat, place, to)?,
         }
         if stat.st_nlink > 1 {
@@ -161,13 +192,41 @@ impl<'a> Copier<'a> {
 
     fn children(&mut self, source: BorrowedFd<'_>, place: &Place) -> Result<()> {
         for name in names(source).map_err(Error::at(&place.path))? {
-            self.entry(source, &name, place, &name)?;
+            self.inner.push(&name);
+            if self.is_wanted(source, &name)? {
+                self.entry(source, &name, place, &name)?;
+            }
+            self.inner.pop();
         }
         Ok(())
     }
 
+    /// Whether the rules let an entry through: a directory also where they do so with something in it.
+    fn is_wanted(&mut self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
+        if !self.rules.leaves_out(&self.inner) {
+            return Ok(true);
+        }
+        if !self.rules.has_exceptions() {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inside = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => return Ok(false),
+            other => other.call("open", || format!("{name:?}")).map_err(Error::at(name))?,
+        };
+        for name in names(inside.as_fd()).map_err(Error::at(name))? {
+            self.inner.push(&name);
+            let wanted = self.is_wanted(inside.as_fd(), &name)?;
+            self.inner.pop();
+            if wanted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The directory `name` in `place`, and whether it was made now: one that was there keeps its looks.
-    fn make_directory(&self, place: &Place, name: &OsStr) -> Result<(Place, bool)> {
+    pub(crate) fn make_directory(&self, place: &Place, name: &OsStr) -> Result<(Place, bool)> {
         let path = place.path.join(name);
         let open = |fresh| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -235,7 +294,7 @@ impl<'a> Copier<'a> {
         let target = target.map_err(Error::at(to))?;
         self.publish(place, to, |temporary| {
             rustix::fs::symlinkat(&*target, &place.dir, temporary)?;
-            self.own(place, temporary)?;
+            self.own(place, temporary, stat)?;
             rustix::fs::utimensat(&place.dir, temporary, &metadata::times(stat), AtFlags::SYMLINK_NOFOLLOW)
         })
     }
@@ -244,19 +303,19 @@ impl<'a> Copier<'a> {
         let mode = Mode::from_raw_mode(self.look.mode.unwrap_or(stat.st_mode) & 0o777);
         self.publish(place, to, |temporary| {
             rustix::fs::mknodat(&place.dir, temporary, kind, mode, stat.st_rdev)?;
-            self.own(place, temporary)?;
+            self.own(place, temporary, stat)?;
             rustix::fs::utimensat(&place.dir, temporary, &metadata::times(stat), AtFlags::SYMLINK_NOFOLLOW)
         })
     }
 
-    fn own(&self, place: &Place, name: &OsStr) -> rustix::io::Result<()> {
-        let (uid, gid) = self.look.owner;
+    fn own(&self, place: &Place, name: &OsStr, stat: &Stat) -> rustix::io::Result<()> {
+        let (uid, gid) = self.look.owner_of(stat);
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(&place.dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Makes something under a name of its own and renames it to `to`, over anything but a directory.
-    fn publish(
+    pub(crate) fn publish(
         &self,
         place: &Place,
         to: &OsStr,

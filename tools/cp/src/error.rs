@@ -34,6 +34,21 @@ pub(crate) enum Error {
     /// An owner that the container does not know.
     #[error(transparent)]
     Owner(#[from] runtime::users::UserError),
+    /// An archive on stdin that is broken or hostile, or whose members could not be written.
+    #[error(transparent)]
+    Archive(#[from] layer::Error),
+    /// A member asks for something that nothing copied into a container may.
+    #[error("member {0:?}: {1}")]
+    Member(PathBuf, &'static str),
+    /// Rules that cannot be read.
+    #[error("{0:?}: {1}")]
+    Rules(PathBuf, #[source] crate::ignore::RuleError),
+    /// Packing an archive failed.
+    #[error(transparent)]
+    Pack(#[from] layer::PackError),
+    /// The sources are in the container itself.
+    #[error("--from {0:?} is the container that is copied into: it copies by itself (oci-spawn exec ... cp)")]
+    Same(String),
     /// The source was exchanged for something else meanwhile.
     #[error("{0:?} changed while it was copied")]
     Changed(PathBuf),
@@ -62,6 +77,10 @@ impl Classify for Error {
                 _ => Exit::Other,
             },
             Self::NotADirectory(_) | Self::IsADirectory(_) | Self::Changed(_) => Exit::Other,
+            Self::Member(..) => Exit::Content,
+            Self::Rules(..) | Self::Same(_) => Exit::Usage,
+            Self::Archive(error) => error.exit(),
+            Self::Pack(error) => error.exit(),
             Self::Root(error) => error.exit(),
             Self::Owner(error) => error.exit(),
         }
@@ -69,6 +88,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Archive(error) => error.hint(),
             Self::Root(error) => error.hint(),
             Self::Owner(error) => error.hint(),
             _ => None,

@@ -4,10 +4,14 @@ mod args;
 mod copy;
 mod data;
 mod error;
+mod from;
+mod ignore;
 mod metadata;
 mod place;
 mod rules;
 mod run;
+mod stream;
+mod untar;
 
 fn main() -> std::process::ExitCode {
     cli::run("oci-cp", run::run)

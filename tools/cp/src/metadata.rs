@@ -15,7 +15,7 @@ const XATTR_BYTES: usize = 65_536;
 
 /// Gives the open file or directory `to` its looks; `from` is the source that `stat` describes.
 pub(crate) fn give(to: impl AsFd, from: impl AsFd, stat: &Stat, look: Look) -> sys::Result<()> {
-    let (uid, gid) = look.owner;
+    let (uid, gid) = look.owner_of(stat);
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     rustix::fs::fchown(&to, owner.0, owner.1).call("fchown", || format!("{uid}:{gid}"))?;
     // Others' setuid bits would become the new owner's power.
@@ -35,6 +35,14 @@ pub(crate) fn times(stat: &Stat) -> Timestamps {
     }
 }
 
+/// File capabilities, which are power.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Whether an xattr is kept on the way into a container.
+pub(crate) fn goes_in(name: &[u8]) -> bool {
+    (name.starts_with(b"user.") && !overlay::marks::is_reserved(name)) || name == CAPABILITY
+}
+
 /// User xattrs both ways, file capabilities inwards only; labels and ACLs name things of one side.
 fn xattrs(to: impl AsFd, from: impl AsFd, direction: Direction) -> sys::Result<()> {
     let mut list = vec![0_u8; XATTR_BYTES];
@@ -43,9 +51,9 @@ fn xattrs(to: impl AsFd, from: impl AsFd, direction: Direction) -> sys::Result<(
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(errno) => return Err(errno).call("flistxattr", String::new),
     };
-    let kept = |name: &&[u8]| {
-        let user = name.starts_with(b"user.") && !overlay::marks::is_reserved(name);
-        user || (direction == Direction::In && *name == b"security.capability")
+    let kept = |name: &&[u8]| match direction {
+        Direction::In => goes_in(name),
+        Direction::Out => goes_in(name) && *name != CAPABILITY,
     };
     let mut value = Vec::new();
     for name in list[..length].split(|&b| b == 0).filter(kept) {

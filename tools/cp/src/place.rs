@@ -9,13 +9,18 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Place {
     /// A path of the host.
     Host(PathBuf),
+    /// `-`: an archive on stdin or stdout.
+    Stream,
     /// A path in a container: the line's, or one that is named.
     Container(Option<String>, PathBuf),
 }
 
 impl From<OsString> for Place {
-    /// `[NAME]:PATH` is a container's; a path of the host with a colon has a slash before it (`./a:b`).
+    /// `[NAME]:PATH` is a container's; a path of the host with a colon has a slash before it (`./a:b`), and so has a file `-`.
     fn from(text: OsString) -> Self {
+        if text == "-" {
+            return Self::Stream;
+        }
         let bytes = text.as_bytes();
         let colon = bytes.iter().position(|&b| b == b':');
         let Some(colon) = colon.filter(|&colon| !bytes[..colon].contains(&b'/') && bytes[0] != b'.') else {
@@ -67,6 +72,8 @@ mod tests {
             (":/a", container(None, "/a")),
             (":", container(None, "")),
             ("web:/a:b", container(Some("web"), "/a:b")),
+            ("-", Place::Stream),
+            ("./-", Place::Host("./-".into())),
             ("a/b:c", Place::Host("a/b:c".into())),
             ("./a:b", Place::Host("./a:b".into())),
             ("/a:b", Place::Host("/a:b".into())),

@@ -4,21 +4,29 @@
 //! exist becomes the source, and then its parent has to exist.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::{Call, Root};
 
-use crate::copy::{Copier, Direction};
+use crate::copy::Copier;
 use crate::error::{Error, Result};
-use crate::place::{Ending, split};
+use crate::ignore::{RULES_BYTES, Rules};
+use crate::place::{Ending, Place, split};
 
 /// A source, opened as far as its parent, or wholly where it names what is in a directory.
 pub(crate) enum Source {
     /// A name in a directory; never followed.
-    Entry { parent: OwnedFd, name: OsString, is_dir: bool },
+    Entry {
+        parent: OwnedFd,
+        name: OsString,
+        /// What it is called at its destination: where a link was followed, as the link is.
+        called: OsString,
+        is_dir: bool,
+    },
     /// What is in a directory.
     Contents(OwnedFd),
 }
@@ -66,7 +74,26 @@ impl Side<'_> {
             // A link with a slash after it: what is in its directory.
             return Ok(Source::Contents(self.open(path, DIRECTORY).map_err(Error::at(path))?));
         }
-        Ok(Source::Entry { parent, name: name.into(), is_dir })
+        Ok(Source::Entry { parent, name: name.into(), called: name.into(), is_dir })
+    }
+
+    /// Opens a source; where it is a link itself, what that leads to under the link's name.
+    pub(crate) fn followed(&self, path: &Path) -> Result<Source> {
+        let Some((_, called)) = split(path) else { return self.source(path) };
+        let led = match self {
+            Self::Container(root) => Path::new("/").join(overlay::resolve(root, path)?),
+            Self::Host => {
+                let seen = self.open(path, OFlags::PATH).map_err(Error::at(path))?;
+                let link = format!("/proc/self/fd/{}", seen.as_raw_fd());
+                let real = rustix::fs::readlink(&*link, Vec::new()).call("readlink", || link.clone());
+                PathBuf::from(OsString::from_vec(real.map_err(Error::at(path))?.into_bytes()))
+            }
+        };
+        let mut source = self.source(&led)?;
+        if let Source::Entry { called: name, .. } = &mut source {
+            *name = called.into();
+        }
+        Ok(source)
     }
 }
 
@@ -110,8 +137,8 @@ impl Destination {
     pub(crate) fn take(&self, root: &Root, copier: &mut Copier<'_>, source: &Source) -> Result<()> {
         let is_dir = self.found.is_some_and(FileType::is_dir);
         match source {
-            Source::Entry { parent, name, .. } if is_dir => {
-                copier.copy(parent.as_fd(), name, &self.path.join(name))
+            Source::Entry { parent, name, called, .. } if is_dir => {
+                copier.copy(parent.as_fd(), name, &self.path.join(called))
             }
             Source::Entry { is_dir: true, .. } | Source::Contents(_) if self.found.is_some() && !is_dir => {
                 Err(Error::NotADirectory(self.path.clone()))
@@ -157,21 +184,84 @@ pub(crate) fn host_root(path: &Path) -> Result<(Root, Option<OsString>)> {
     Ok((Root::open_ambient(parent).map_err(Error::at(parent))?, Some(name.into())))
 }
 
-/// Which way a copy goes from these sources to this destination; an error text where it goes none.
-pub(crate) fn direction(
-    sources: &[crate::place::Place],
-    dest: &crate::place::Place,
-) -> std::result::Result<Direction, String> {
-    use crate::place::Place::{Container, Host};
-    let dash = Host("-".into());
-    if *dest == dash || sources.contains(&dash) {
-        return Err("archives on stdin and stdout are not known here; ./- is a file of that name".into());
+/// What a command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Files into a container.
+    In,
+    /// Files out of one.
+    Out,
+    /// An archive on stdin into a container.
+    Unpack,
+    /// An archive of a container's files on stdout.
+    Pack,
+}
+
+/// What these sources and this destination ask for; `from` tells that another container or image has the sources.
+///
+/// # Errors
+/// A text for the user.
+pub(crate) fn way(sources: &[Place], dest: &Place, from: bool) -> std::result::Result<Way, String> {
+    use Place::{Container, Host, Stream};
+    let all = |is: fn(&Place) -> bool| sources.iter().all(is);
+    let is_path = |place: &Place| matches!(place, Host(_));
+    if from {
+        if !all(is_path) {
+            return Err("with --from, SRC is a path there, without a name or a colon".into());
+        }
+        return match dest {
+            Container(..) => Ok(Way::In),
+            Host(_) => Ok(Way::Out),
+            Stream if sources.len() == 1 => Ok(Way::Pack),
+            Stream => Err("an archive has one SRC".into()),
+        };
     }
-    let all = |is_host: bool| sources.iter().all(|place| matches!(place, Host(_)) == is_host);
     match dest {
-        Container(..) if all(true) => Ok(Direction::In),
-        Host(_) if all(false) => Ok(Direction::Out),
-        Container(..) => Err("from a container to a container".into()),
+        Container(..) if sources == [Stream] => Ok(Way::Unpack),
+        _ if sources.contains(&Stream) => {
+            Err("an archive on stdin (-) is the only SRC, and goes into a container: oci-cp - NAME:DIR"
+                .into())
+        }
+        Stream if all(is_path) => {
+            Err("an archive on stdout (-) is of a container's files: oci-cp NAME:PATH -".into())
+        }
+        Stream if sources.len() != 1 => Err("an archive has one SRC".into()),
+        Stream => Ok(Way::Pack),
+        Container(..) if all(is_path) => Ok(Way::In),
+        Host(_) if all(|place| matches!(place, Container(..))) => Ok(Way::Out),
+        Container(..) => Err("from a container to a container: oci-cp --from NAME SRC :DST".into()),
         Host(_) => Err("neither SRC nor DST is in a container: :PATH is".into()),
+    }
+}
+
+/// Reads rules of what is left out.
+pub(crate) fn read(file: impl Into<std::fs::File>, path: &Path) -> Result<Rules> {
+    let mut text = Vec::new();
+    let mut bounded = std::io::Read::take(file.into(), RULES_BYTES + 1);
+    std::io::Read::read_to_end(&mut bounded, &mut text)
+        .call("read", || format!("{path:?}"))
+        .map_err(Error::at(path))?;
+    if text.len() as u64 > RULES_BYTES {
+        return Err(Error::Member(path.into(), "more than 1 MiB of rules"));
+    }
+    Rules::parse(&String::from_utf8_lossy(&text)).map_err(|e| Error::Rules(path.into(), e))
+}
+
+/// The rules that the file `.dockerignore` in a source has; none where there is none.
+pub(crate) fn dockerignore(source: &Source, path: &Path) -> Result<Rules> {
+    let path = path.join(".dockerignore");
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match source {
+        Source::Entry { parent, name, is_dir: true, .. } => {
+            let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(parent, name, dir, Mode::empty())
+                .and_then(|dir| rustix::fs::openat(&dir, ".dockerignore", flags, Mode::empty()))
+        }
+        Source::Entry { .. } => return Ok(Rules::default()),
+        Source::Contents(dir) => rustix::fs::openat(dir, ".dockerignore", flags, Mode::empty()),
+    };
+    match opened {
+        Err(Errno::NOENT) => Ok(Rules::default()),
+        other => read(other.call("open", || format!("{path:?}")).map_err(Error::at(&path))?, &path),
     }
 }

@@ -1,69 +1,15 @@
 //! oci-cp as a whole: docker cp's rules, owners, hostile trees, one-offs.
 
-#[path = "../../mount/tests/support/mod.rs"]
-mod support;
+mod boxed;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
-use store::{Container, CreateDoc, Form};
-use support::{Fixture, Image, Ran, busybox, privileged};
-
-const CP: &str = env!("CARGO_BIN_EXE_oci-cp");
-
-struct Box {
-    fixture: Fixture,
-    container: Container,
-    host: PathBuf,
-}
-
-impl Box {
-    /// A container of busybox and a directory of the host with something in it.
-    fn new(doc: CreateDoc) -> Self {
-        Self::of(doc, &busybox)
-    }
-
-    fn of(doc: CreateDoc, fill: &dyn Fn(&Path)) -> Self {
-        let fixture = Fixture::new();
-        let rootfs: Value =
-            serde_json::from_str(&fixture.image(&Image { config: json!({}), fill })).expect("JSON");
-        let layer = rootfs["chainID"].as_str().and_then(|id| id.parse().ok()).expect("one layer's diffID");
-        let tree = fixture.store.layer(Form::Identity, &layer).expect("layer").expect("unpacked");
-        let draft = fixture.store.draft_container(&CreateDoc { name: "box".into(), ..doc }).expect("draft");
-        let plan = overlay::Plan::of(&fixture.store, [tree.path()]).expect("plan");
-        draft.write("plan.json", &plan.to_bytes()).expect("plan.json");
-        let container = draft.publish().expect("publish");
-        let host = fixture.dir.path().join("host");
-        std::fs::create_dir_all(host.join("src/sub")).expect("mkdir");
-        std::fs::write(host.join("src/f"), "f").expect("write");
-        std::fs::write(host.join("src/sub/g"), "g").expect("write");
-        std::fs::write(host.join("file"), "file").expect("write");
-        Self { fixture, container, host }
-    }
-
-    fn line(&self) -> String {
-        descriptor::Line::Container(self.container.line().expect("line")).to_json().to_string()
-    }
-
-    /// Runs oci-cp; `@` in an argument stands for the host's directory.
-    fn cp(&self, args: &[&str]) -> Ran {
-        let host = self.host.to_str().expect("UTF-8");
-        let args: Vec<String> = args.iter().map(|arg| arg.replace('@', host)).collect();
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.fixture.run(CP, &args, &self.line())
-    }
-
-    /// A path of what the container has written.
-    fn upper(&self, path: &str) -> PathBuf {
-        self.container.path().join("upper").join(path)
-    }
-
-    fn upper_text(&self, path: &str) -> String {
-        std::fs::read_to_string(self.upper(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-    }
-}
+use boxed::support::{busybox, privileged};
+use boxed::{Box, CP};
+use serde_json::Value;
+use store::CreateDoc;
 
 #[test]
 fn dockers_rules_hold_on_the_way_in() {
@@ -102,7 +48,11 @@ fn dockers_rules_hold_on_the_way_in() {
         (&["@/file", ":/etc/passwd/"], 1),
         (&["@/file", "@/file"], 2),
         (&["-", ":/x"], 2),
-        (&[":/etc", "-"], 2),
+        (&[":/etc", "-", ":/x"], 2),
+        (&["-", "@/file", "box:/tmp"], 2),
+        (&["@/file", "-"], 2),
+        (&["--line", "@/file", "@/file", ":/x"], 2),
+        (&["--dockerignore", ":/etc", "-"], 2),
         (&[":/a", ":/b"], 2),
         (&["--chown", "nobody", "@/file", ":/x"], 3),
     ] {
