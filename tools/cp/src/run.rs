@@ -19,10 +19,13 @@ use crate::untar::Looks;
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> std::result::Result<u8, Failure> {
+    if args.paths.last() == Some(&Place::Stream) {
+        // stdout is the archive's.
+        stage.keep_errors_home();
+    }
     let job = Job::of(&args)?;
     if job.way == Way::Pack {
         stream::check(std::io::stdout(), "stdout")?;
-        stage.keep_errors_home();
     }
     if job.way == Way::Unpack {
         stream::check(std::io::stdin(), "stdin")?;

@@ -211,7 +211,10 @@ impl<'a> Untar<'a> {
     fn hard_link(&self, place: &Place, name: &[u8], target: &[u8]) -> Result<()> {
         let missing = || Error::Member(lossy(target), "a hard link to it, which is not there");
         let target = self.base.join(OsStr::from_bytes(target));
-        let from = self.root.parent(&target).map_err(Error::at(&target))?;
+        let from = match self.root.parent(&target) {
+            Err(e) if e.is_not_found() => return Err(missing()),
+            other => other.map_err(Error::at(&target))?,
+        };
         let stat = match rustix::fs::statat(&from.dir, &*from.name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Err(missing()),
             other => other.call("fstatat", || format!("{target:?}")).map_err(Error::at(&target))?,

@@ -52,7 +52,7 @@ fn another_container_is_a_source() {
     // To the host, and as an archive, without any line.
     assert!(b.pipe(&["--from", "builder", "/app", "@/out"], b"").status.success());
     assert!(b.host.join("out/sub/f").is_file());
-    assert!(b.pipe(&["--from", "builder", "/app", "-"], b"").stdout.starts_with(b"app/\0"));
+    assert!(b.pipe(&["--from", "builder", "/app", "-"], b"").stdout.windows(5).any(|part| part == b"app/\0"));
     for (args, code) in [
         (&["--from", "box", "/etc", ":/x"][..], 2),
         (&["--from", "builder", ":/etc", ":/x"], 2),
