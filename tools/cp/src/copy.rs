@@ -58,7 +58,7 @@ pub(crate) struct Copier<'a> {
     /// The mount that the source is on, where others are not entered.
     mount: Option<u64>,
     /// The source is in a container, whose mounts are not entered.
-    from_container: bool,
+    out_of_container: bool,
     /// What is left out, by the path below the source.
     rules: Rules,
     inner: PathBuf,
@@ -75,8 +75,8 @@ impl<'a> Copier<'a> {
     /// A copy to somewhere below `dest`.
     pub(crate) fn new(dest: &'a Root, look: Look, warn: &'a dyn Fn(&str)) -> Self {
         let (links, rules, inner) = (HashMap::new(), Rules::default(), PathBuf::new());
-        let from_container = look.direction == Direction::Out;
-        Self { dest, look, links, skipped: None, mount: None, from_container, rules, inner, warn }
+        let out_of_container = look.direction == Direction::Out;
+        Self { dest, look, links, skipped: None, mount: None, out_of_container, rules, inner, warn }
     }
 
     /// Never copies this directory, wherever it turns up in the source.
@@ -86,8 +86,8 @@ impl<'a> Copier<'a> {
     }
 
     /// The source is in another container.
-    pub(crate) fn from_container(mut self) -> Self {
-        self.from_container = true;
+    pub(crate) fn out_of_container(mut self) -> Self {
+        self.out_of_container = true;
         self
     }
 
@@ -98,7 +98,7 @@ impl<'a> Copier<'a> {
 
     /// Copies `name` in the directory `source` to `to`, a path below the root that is free of symlinks; its parent exists.
     pub(crate) fn copy(&mut self, source: BorrowedFd<'_>, name: &OsStr, to: &Path) -> Result<()> {
-        if self.from_container {
+        if self.out_of_container {
             self.mount = sys::mount::mount_id(source).ok();
         }
         let parent = to.parent().unwrap_or(Path::new(""));
@@ -111,7 +111,7 @@ impl<'a> Copier<'a> {
 
     /// Copies what is in the directory `source` into the existing directory `to`.
     pub(crate) fn contents(&mut self, source: &OwnedFd, to: &Path) -> Result<()> {
-        if self.from_container {
+        if self.out_of_container {
             self.mount = sys::mount::mount_id(source.as_fd()).ok();
         }
         let place = self.place(to)?;

@@ -156,7 +156,7 @@ impl<'a> Job<'a> {
         let warn = |text: &str| stage.warn(text);
         if let Some(from) = &self.from {
             let (root, sources) = both(container, from)?;
-            let copier = Copier::new(&root, self.look(&root)?, &warn).skip(store.dir()).from_container();
+            let copier = Copier::new(&root, self.look(&root)?, &warn).skip(store.dir()).out_of_container();
             return self.into(&root, copier, &Side::Container(sources.root()));
         }
         let root = overlay::open_root(container)?;

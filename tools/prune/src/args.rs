@@ -32,7 +32,7 @@ pub(crate) struct Args {
     pub(crate) image: Vec<String>,
 
     /// With --image: also the last name of an image with containers, which go on as they are
-    #[arg(short, long, requires = "image")]
+    #[arg(short, long, requires = "image", conflicts_with_all = ["containers", "volumes"])]
     pub(crate) force: bool,
 
     /// Also volumes that were given a name, and containers that never ran

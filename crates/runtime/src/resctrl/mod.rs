@@ -79,8 +79,9 @@ pub(crate) fn mounted() -> Result<PathBuf> {
 
 /// The last one is on top of what was mounted at the same place before.
 fn find(mountinfo: &str) -> Option<PathBuf> {
-    let mounts = mountinfo.lines().filter_map(|line| sys::mountinfo::line(line, |kind| kind == "resctrl"));
-    mounts.filter(|one| one.root == Path::new("/")).last().map(|one| one.mount)
+    let mut mounts =
+        mountinfo.lines().rev().filter_map(|line| sys::mountinfo::line(line, |kind| kind == "resctrl"));
+    mounts.find(|one| one.root == Path::new("/")).map(|one| one.mount)
 }
 
 /// `enableCMT` and `enableMBM` of runtime-spec 1.1 and 1.2 ask for what a monitoring group gives; 1.3 has one word for both.
