@@ -16,6 +16,7 @@ mod places;
 mod progress;
 mod run;
 mod stage;
+pub mod units;
 
 pub use args::{Common, LogFormat};
 pub use failure::{During, Failure, escaped};

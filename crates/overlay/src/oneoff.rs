@@ -26,6 +26,8 @@ pub struct OneOff {
     /// None where there is nothing to do any more.
     container: Option<Container>,
     keep_on_failure: bool,
+    /// Its nameless volumes go with it, which the removal of one that was not made so leaves.
+    with_volumes: bool,
     /// Speaks for this process if it dies; dismissed by whatever ends the responsibility.
     guardian: Option<Guardian>,
 }
@@ -36,11 +38,20 @@ impl OneOff {
     /// # Errors
     /// Where its create.json cannot be read.
     pub fn of(container: &Container) -> crate::Result<Self> {
+        Self::made_so_or(container, false)
+    }
+
+    /// Takes the responsibility for a container that is a one-off from here on, however it was made.
+    ///
+    /// # Errors
+    /// As [`OneOff::of`].
+    pub fn made_so_or(container: &Container, from_here: bool) -> crate::Result<Self> {
         let doc = container.create()?;
-        let container = doc.auto_remove.then(|| container.clone());
+        let container = (doc.auto_remove || from_here).then(|| container.clone());
         let guarded = container.as_ref().filter(|_| !doc.keep_on_failure);
         let guardian = guarded.and_then(Guardian::start);
-        Ok(Self { container, keep_on_failure: doc.keep_on_failure, guardian })
+        let with_volumes = from_here && !doc.auto_remove;
+        Ok(Self { container, keep_on_failure: doc.keep_on_failure, with_volumes, guardian })
     }
 
     /// Ends the journey of a line's container that no stage will take: where it is a one-off, as after a failure.
@@ -70,7 +81,11 @@ impl OneOff {
             ));
             return Ok(());
         }
-        let removed = remove(container, Running::Refuse).during(|| format!("removing container {name}"));
+        let (store, id) = (container.store().clone(), container.id().to_string());
+        let removed = remove(container, Running::Refuse)
+            // One that was not made as a one-off leaves its nameless volumes.
+            .and_then(|()| if self.with_volumes { Ok(store.remove_volumes_of(&id)?) } else { Ok(()) })
+            .during(|| format!("removing container {name}"));
         match (removed, result.is_err()) {
             (Err(failure), true) => stage.warn(&failure.to_string()),
             (removed, _) => return removed,

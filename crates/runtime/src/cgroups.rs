@@ -105,3 +105,17 @@ fn hierarchy(one: &Shown, attributes: Attr) -> Result<OwnedFd> {
     }
     context.mount(attributes)
 }
+
+/// True where the kernel counts swap for control groups, so that it can be limited.
+#[allow(clippy::disallowed_methods, reason = "the host's cgroup file systems")]
+pub fn swap_is_counted() -> bool {
+    let groups = cgroup::own_groups().unwrap_or_default();
+    groups.iter().any(|group| {
+        let has = |name: &str| group.path.join(name).exists();
+        if group.controllers.iter().any(|name| name == "memory") {
+            return has("memory.memsw.limit_in_bytes");
+        }
+        // The root of version 2 shows no limits at all.
+        group.controllers.is_empty() && cgroup::is_unified() && (has("memory.swap.max") || !has("memory.max"))
+    })
+}

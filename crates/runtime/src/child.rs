@@ -23,7 +23,9 @@ use crate::labels::Module;
 use crate::procfs::Procfs;
 use crate::report::Report;
 use crate::step::{Action, Command, Identity, MountPlan, RLIMITS, Rights, Source, Step, TerminalPlan};
-use crate::{devices, exec, filter, hooks, identity, joining, labels, masks, mounts, terminal, users};
+use crate::{
+    devices, exec, filter, hooks, identity, joining, labels, masks, mounts, reaper, terminal, users,
+};
 
 /// The first descriptor number beyond the standard streams.
 pub(crate) const FIRST: RawFd = 3;
@@ -129,6 +131,19 @@ impl<'a> Child<'a> {
         if let Err(error) = identity::rlimits(self.limits.as_deref().unwrap_or_default()) {
             return Report::step(RLIMITS, &error);
         }
+        if !self.command.reaper {
+            return self.become_command();
+        }
+        let error = reaper::stand_by(|| {
+            let why = self.become_command();
+            self.channel.report(&why);
+            EXIT_TOOL
+        });
+        Report::step("start the first process", &error)
+    }
+
+    /// All that is left when this process is the command's own.
+    fn become_command(&mut self) -> Report {
         sys::process::default_signals();
         let prepared = match exec::prepare(&self.command) {
             Ok(prepared) => prepared,
@@ -172,6 +187,7 @@ impl<'a> Child<'a> {
             // Answered where reports of their own are made.
             Action::FindCommand | Action::Hooks(..) => Ok(()),
             Action::Session(keyring) => session(keyring),
+            Action::Disguise => reaper::disguise(),
             Action::Unshare(flags) => unshare(flags),
             Action::EnterTime => enter_time(),
             Action::Join(file, kind) => joining::namespace(file.as_fd(), kind),

@@ -7,12 +7,15 @@
 //! - The same image and choices give the same bytes on the same host ([`to_bytes`]).
 //! - Nothing of the caller's environment enters: not proxies, not `TERM`, not `HOME`. Those are the run's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use oci_spec::image::ImageConfiguration;
-use oci_spec::runtime::{Linux, LinuxResources, Mount, Process, Root, Spec, User};
+use oci_spec::runtime::{
+    Capability, Linux, LinuxDevice, LinuxNamespace, LinuxResources, LinuxSeccomp, Mount, PosixRlimit,
+    Process, Root, Spec, User,
+};
 use serde_json::Value;
 
 use crate::defaults;
@@ -78,10 +81,18 @@ pub struct Creation<'a> {
     pub command: Option<&'a [String]>,
     /// Labels over the image's.
     pub labels: &'a [(String, String)],
-    /// The network.
-    pub network: Network,
-    /// The container's host name.
-    pub hostname: &'a str,
+    /// The container's host name, where it has one of its own.
+    pub hostname: Option<&'a str>,
+    /// The host name that programs are told of.
+    pub shown_name: &'a str,
+    /// The NIS domain name.
+    pub domainname: Option<&'a str>,
+    /// The mounts of the kernel's file systems, before all others.
+    pub kernel: Vec<Mount>,
+    /// In place of the image's stop signal.
+    pub stop_signal: Option<&'a str>,
+    /// What it may do and use.
+    pub confinement: Confinement,
     /// No writes to the root file system.
     pub read_only: bool,
     /// Mounts after the kernel's own, those of files for `/etc` among them.
@@ -90,34 +101,88 @@ pub struct Creation<'a> {
     pub user: (&'a str, &'a Identity),
 }
 
+/// What a container may do, see and use; docker's defaults where nothing is said.
+#[derive(Debug, Clone)]
+pub struct Confinement {
+    /// The capabilities that bound it.
+    pub capabilities: HashSet<Capability>,
+    /// No more rights by set-user-ID programs.
+    pub no_new_privileges: bool,
+    /// An AppArmor profile.
+    pub apparmor: Option<String>,
+    /// The filter of its system calls.
+    pub seccomp: Option<LinuxSeccomp>,
+    /// Paths that show nothing.
+    pub masked: Vec<String>,
+    /// Paths that cannot be written.
+    pub read_only: Vec<String>,
+    /// Limits of its control group, the rules of devices among them.
+    pub resources: LinuxResources,
+    /// Limits of each process.
+    pub rlimits: Vec<PosixRlimit>,
+    /// How readily it is killed where memory is out.
+    pub oom_score_adj: Option<i32>,
+    /// Devices beside the default ones.
+    pub devices: Vec<LinuxDevice>,
+    /// Its namespaces.
+    pub namespaces: Vec<LinuxNamespace>,
+    /// Parameters of those.
+    pub sysctls: HashMap<String, String>,
+}
+
+impl Default for Confinement {
+    fn default() -> Self {
+        let mut resources = LinuxResources::default();
+        resources.set_devices(Some(defaults::device_rules()));
+        Self {
+            capabilities: HashSet::from(defaults::CAPABILITIES),
+            no_new_privileges: false,
+            apparmor: None,
+            seccomp: Some(defaults::seccomp()),
+            masked: defaults::masked_paths(),
+            read_only: defaults::readonly_paths(),
+            resources,
+            rlimits: Vec::new(),
+            oom_score_adj: None,
+            devices: Vec::new(),
+            namespaces: defaults::namespaces(true),
+            sysctls: HashMap::new(),
+        }
+    }
+}
+
 /// The runtime configuration of a bundle whose root is `rootfs`.
 pub fn spec(creation: &Creation<'_>) -> Spec {
     let mut root = Root::default();
     root.set_path("rootfs".into()).set_readonly(Some(creation.read_only));
-    let mut mounts = defaults::mounts();
+    let mut mounts = creation.kernel.clone();
     mounts.extend(creation.mounts.iter().cloned());
     let mut spec = Spec::default();
     spec.set_version(OCI_VERSION.into())
         .set_root(Some(root))
-        .set_hostname(Some(creation.hostname.into()))
+        .set_hostname(creation.hostname.map(String::from))
+        .set_domainname(creation.domainname.map(String::from))
         .set_process(Some(process(creation)))
         .set_mounts(Some(mounts))
         .set_annotations(Some(annotations(creation)))
-        .set_linux(Some(linux(creation.network)));
+        .set_linux(Some(linux(&creation.confinement)));
     spec
 }
 
 fn process(creation: &Creation<'_>) -> Process {
+    let confinement = &creation.confinement;
     let mut process = Process::default();
     process
         .set_terminal(Some(false))
         .set_user(user(creation.user.1))
         .set_args(Some(words(creation.image, creation.entrypoint, creation.command)))
-        .set_env(Some(environment(creation.image, creation.hostname, creation.env)))
+        .set_env(Some(environment(creation.image, creation.shown_name, creation.env)))
         .set_cwd(working_directory(creation.image, creation.cwd))
-        .set_capabilities(Some(defaults::capabilities(creation.user.1.uid)))
-        .set_rlimits(None)
-        .set_no_new_privileges(Some(false));
+        .set_capabilities(Some(defaults::held(&confinement.capabilities, creation.user.1.uid)))
+        .set_rlimits(Some(confinement.rlimits.clone()).filter(|limits| !limits.is_empty()))
+        .set_apparmor_profile(confinement.apparmor.clone())
+        .set_oom_score_adj(confinement.oom_score_adj)
+        .set_no_new_privileges(Some(confinement.no_new_privileges));
     process
 }
 
@@ -174,16 +239,21 @@ pub fn volumes(image: &ImageConfiguration) -> Vec<PathBuf> {
     paths
 }
 
-fn linux(network: Network) -> Linux {
-    let mut resources = LinuxResources::default();
-    resources.set_devices(Some(defaults::device_rules()));
+fn linux(confinement: &Confinement) -> Linux {
+    let some = |list: &Vec<String>| Some(list.clone());
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(defaults::namespaces(network != Network::Host)))
-        .set_resources(Some(resources))
-        .set_seccomp(Some(defaults::seccomp()))
-        .set_masked_paths(Some(defaults::masked_paths()))
-        .set_readonly_paths(Some(defaults::readonly_paths()));
+        .set_namespaces(Some(confinement.namespaces.clone()))
+        .set_resources(Some(confinement.resources.clone()))
+        .set_seccomp(confinement.seccomp.clone())
+        .set_masked_paths(some(&confinement.masked))
+        .set_readonly_paths(some(&confinement.read_only));
+    if !confinement.devices.is_empty() {
+        linux.set_devices(Some(confinement.devices.clone()));
+    }
+    if !confinement.sysctls.is_empty() {
+        linux.set_sysctl(Some(confinement.sysctls.clone()));
+    }
     linux
 }
 
@@ -198,8 +268,9 @@ fn annotations(creation: &Creation<'_>) -> HashMap<String, String> {
     }
     all.insert("org.opencontainers.image.os".into(), creation.image.os().to_string());
     all.insert("org.opencontainers.image.architecture".into(), creation.image.architecture().to_string());
-    if let Some(signal) = config.and_then(|c| c.stop_signal().as_ref()) {
-        all.insert(STOP_SIGNAL_ANNOTATION.into(), signal.clone());
+    let own = config.and_then(|c| c.stop_signal().as_deref());
+    if let Some(signal) = creation.stop_signal.or(own) {
+        all.insert(STOP_SIGNAL_ANNOTATION.into(), signal.into());
     }
     if let Some(ports) = config.and_then(|c| c.exposed_ports().as_ref()).filter(|ports| !ports.is_empty()) {
         let mut ports = ports.clone();
@@ -225,8 +296,10 @@ pub fn to_bytes(spec: &Spec) -> Result<Vec<u8>, serde_json::Error> {
             }
         }
     }
-    if let Some(Value::Object(annotations)) = value.pointer_mut("/annotations") {
-        annotations.sort_keys();
+    for sorted in ["/annotations", "/linux/sysctl"] {
+        if let Some(Value::Object(members)) = value.pointer_mut(sorted) {
+            members.sort_keys();
+        }
     }
     let mut bytes = serde_json::to_vec_pretty(&value)?;
     bytes.push(b'\n');
@@ -260,8 +333,12 @@ mod tests {
             entrypoint: None,
             command: None,
             labels: &[],
-            network: Network::Private,
-            hostname: "h",
+            hostname: Some("h"),
+            shown_name: "h",
+            domainname: None,
+            kernel: defaults::mounts(),
+            stop_signal: None,
+            confinement: Confinement::default(),
             read_only: false,
             mounts: Vec::new(),
             user: ("", identity),

@@ -16,6 +16,18 @@ pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     directory(&from, &to)
 }
 
+/// As `tmpcopyup`, and the other directory gets the owner, mode and times of the first.
+///
+/// # Errors
+/// The call that failed.
+pub fn copy_directory(from: &OwnedFd, to: impl AsFd) -> Result<()> {
+    let from = reopened(from.as_fd(), c".")?;
+    let to = reopened(to.as_fd(), c".")?;
+    directory(&from, &to)?;
+    let stat = rustix::fs::fstat(&from).call("fstat", || "a directory".into())?;
+    attributes(&to, &stat)
+}
+
 fn reopened(at: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty()).call("openat", || format!("{name:?}"))

@@ -32,13 +32,12 @@ pub const CAPABILITIES: [Capability; 14] = [
     Capability::AuditWrite,
 ];
 
-/// The sets of a process of user `uid`: bounded by the fourteen, held at once only by root, as execve(2) would.
+/// The sets of a process of user `uid`: bounded by those given, held at once only by root, as execve(2) would.
 /// Nothing is inheritable or ambient.
-pub fn capabilities(uid: u32) -> LinuxCapabilities {
-    let all = HashSet::from(CAPABILITIES);
-    let held = if uid == 0 { all.clone() } else { HashSet::new() };
+pub fn held(bounding: &HashSet<Capability>, uid: u32) -> LinuxCapabilities {
+    let held = if uid == 0 { bounding.clone() } else { HashSet::new() };
     let mut sets = LinuxCapabilities::default();
-    sets.set_bounding(Some(all))
+    sets.set_bounding(Some(bounding.clone()))
         .set_effective(Some(held.clone()))
         .set_permitted(Some(held))
         .set_inheritable(None)
@@ -57,6 +56,23 @@ pub fn all_capabilities() -> LinuxCapabilities {
         .set_inheritable(None)
         .set_ambient(None);
     sets
+}
+
+/// True for the name of a capability with `CAP_` in front.
+pub fn is_capability(name: &str) -> bool {
+    name.starts_with("CAP_") && crate::capability::number(name).is_some()
+}
+
+/// A capability by its name with `CAP_` in front.
+pub fn capability(name: &str) -> Option<Capability> {
+    is_capability(name).then(|| serde_json::from_value(name.into()).ok()).flatten()
+}
+
+/// Those that this process could hand on, and that the kernel has.
+pub fn own_capabilities() -> HashSet<Capability> {
+    let own = rustix::thread::capabilities(None).map(|sets| sets.permitted.bits()).unwrap_or_default();
+    let names = crate::capability::NAMES.iter().enumerate().filter(|(number, _)| own & (1 << number) != 0);
+    names.filter_map(|(_, name)| capability(&format!("CAP_{name}"))).collect()
 }
 
 /// The filter of system calls that goes with the fourteen.
@@ -161,9 +177,11 @@ fn device_rules_apply() -> bool {
 
 /// The device allow-list of the control group; none where no runtime could apply it.
 pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
-    if !device_rules_apply() {
-        return Vec::new();
-    }
+    if device_rules_apply() { device_list() } else { Vec::new() }
+}
+
+/// The device allow-list, whoever could apply it.
+pub fn device_list() -> Vec<LinuxDeviceCgroup> {
     let mut deny = LinuxDeviceCgroup::default();
     deny.set_allow(false).set_access(Some("rwm".into()));
     let mut rules = vec![deny];

@@ -50,7 +50,7 @@ impl Classify for BadEnvironment {
 pub fn given(files: &[PathBuf], words: &[String]) -> Result<Vec<String>, BadEnvironment> {
     let mut all = Vec::new();
     for file in files {
-        for word in read(file)? {
+        for word in lines(file)? {
             set(&mut all, &word)?;
         }
     }
@@ -99,8 +99,11 @@ fn set(all: &mut Vec<String>, word: &str) -> Result<(), BadEnvironment> {
 }
 
 /// The lines of a file that are neither empty nor comments; leading spaces do not count.
+///
+/// # Errors
+/// [`BadEnvironment::File`], [`BadEnvironment::TooLong`].
 #[allow(clippy::disallowed_methods, reason = "the caller's own file, as named on the command line")]
-fn read(path: &Path) -> Result<Vec<String>, BadEnvironment> {
+pub fn lines(path: &Path) -> Result<Vec<String>, BadEnvironment> {
     let failed = |source| BadEnvironment::File { path: path.into(), source };
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;

@@ -44,11 +44,13 @@ pub struct Manner {
     pub keyring: bool,
     /// The root becomes the root by `pivot_root(2)`, else by moving it over `/` (`--no-pivot`).
     pub pivot: bool,
+    /// A small first process of the runtime's own stands before the command: it forwards signals and reaps (`--init`).
+    pub reaper: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { preserved: 0, keyring: true, pivot: true }
+        Self { preserved: 0, keyring: true, pivot: true, reaper: false }
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) enum Action {
     FindCommand,
     /// A session of its own, with true also a session keyring; unreadable to others while the host is still in reach.
     Session(bool),
+    /// Its memory tells nothing of the caller.
+    Disguise,
     /// Makes new namespaces that can only be made once the process is where it belongs.
     Unshare(CloneFlags),
     /// Enters the time namespace that this process has made for its children.
@@ -255,6 +257,8 @@ pub(crate) struct Command {
     pub(crate) path: Vec<PathBuf>,
     /// How many descriptors beyond the standard ones it gets.
     pub(crate) preserved: i32,
+    /// A first process of the runtime's own stands before it.
+    pub(crate) reaper: bool,
 }
 
 /// The container's terminal.

@@ -127,6 +127,20 @@ pub fn resolve(root: &Root, user: &str) -> Result<Identity, UserError> {
     Ok(identity)
 }
 
+/// Puts a process into further groups, each a name or a number.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn join(root: &Root, identity: &mut Identity, groups: &[String]) -> Result<(), UserError> {
+    for group in groups {
+        identity.groups.push(group_id(root, group)?);
+    }
+    identity.groups.sort_unstable();
+    identity.groups.dedup();
+    identity.groups.truncate(GROUPS_LIMIT);
+    Ok(())
+}
+
 /// The home directory of the account with this id; none where there is no such account, or its file cannot be trusted.
 pub(crate) fn home(root: &Root, uid: u32) -> Option<String> {
     account(root, &uid.to_string()).ok()?.home

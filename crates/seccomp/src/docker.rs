@@ -106,7 +106,7 @@ pub fn docker_default(capabilities: &HashSet<Capability>) -> LinuxSeccomp {
 }
 
 /// The version of the running kernel.
-fn kernel() -> (u32, u32) {
+pub(crate) fn kernel() -> (u32, u32) {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse().ok());

@@ -17,6 +17,7 @@ mod abi;
 mod assemble;
 mod condition;
 mod docker;
+mod docker_form;
 mod error;
 mod known;
 mod multiplex;
@@ -29,6 +30,7 @@ mod table;
 
 pub use abi::Machine;
 pub use docker::{docker_default, docker_default_for};
+pub use docker_form::{check_profile, from_docker};
 pub use error::{Error, Result};
 pub use known::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, supported_flags};
 pub use profile::notifies;

@@ -1,23 +1,40 @@
 //! The command line.
 
+mod limits;
+mod mounts;
+mod network;
+mod process;
+mod security;
+pub(crate) mod spaces;
+
 use std::path::PathBuf;
 
-use runtime::Volume;
-use runtime::convert::Network;
+use cli::Failure;
+use store::{CreateDoc, Store};
+
+use limits::Limits;
+use mounts::Mounts;
+use network::Network;
+use process::Process;
+use security::Isolation;
 
 /// Make a container of each rootfs line on stdin, mount its root and print its line.
 ///
 /// A container is a writable layer over the image's, with docker's defaults and the choices made here. Its directory is
-/// an OCI bundle. Volumes that the image declares are directories of the writable layer.
+/// an OCI bundle.
 #[derive(Debug, clap::Parser)]
-#[command(name = "oci-mount", version, max_term_width = 100)]
+#[command(name = "oci-mount", version, max_term_width = 100, disable_help_flag = true)]
 pub(crate) struct Args {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+
     /// Remove containers, those named or those of the lines on stdin, instead of making any
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["Choices", "Process", "Limits", "Mounts", "Isolation", "Network"])]
     pub(crate) remove: bool,
 
     /// Give a container, the one named or that of the line on stdin, the name NEW instead of making any
-    #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force"])]
+    #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force", "Choices", "Process", "Limits", "Mounts", "Isolation", "Network"])]
     pub(crate) rename: Option<String>,
 
     /// With --remove: containers by name or id; with --rename: one
@@ -41,7 +58,6 @@ pub(crate) struct Args {
 
 /// What a container is made with.
 #[derive(Debug, clap::Args)]
-#[group(conflicts_with_all = ["remove", "rename"])]
 pub(crate) struct Choices {
     /// The container's name [default: two words]; n or platform in braces stands for the line's number or platform
     #[arg(long, value_name = "NAME")]
@@ -59,91 +75,54 @@ pub(crate) struct Choices {
     #[arg(long, requires = "name")]
     pub(crate) replace: bool,
 
-    /// Set an environment variable; without a value, the caller's
-    #[arg(short, long, value_name = "KEY[=VALUE]")]
-    pub(crate) env: Vec<String>,
-
-    /// Set the environment variables that FILE lists, one KEY[=VALUE] a line
+    /// Write the container's id to a file, which must not exist
     #[arg(long, value_name = "FILE")]
-    pub(crate) env_file: Vec<PathBuf>,
+    pub(crate) cidfile: Option<PathBuf>,
 
-    /// The working directory
-    #[arg(short, long, value_name = "DIR", value_parser = absolute)]
-    pub(crate) workdir: Option<String>,
+    #[command(flatten)]
+    pub(crate) process: Process,
 
-    /// The user and group, by name or number as the container's files know them
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 
-    /// Mount the host's SRC at DST
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
-    pub(crate) volume: Vec<Volume>,
+    #[command(flatten)]
+    pub(crate) mounts: Mounts,
 
-    /// The network: none, private (a loopback interface of its own) or host
-    #[arg(
-        long,
-        visible_alias = "network",
-        value_name = "NET",
-        env = "OCIPIPE_NET",
-        default_value = "private"
-    )]
-    pub(crate) net: Network,
+    #[command(flatten)]
+    pub(crate) isolation: Isolation,
 
-    /// The host name [default: 12 digits of the id, or the host's with --net host]
-    #[arg(long, value_name = "NAME", value_parser = hostname)]
-    pub(crate) hostname: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
 
-    /// In place of the image's ENTRYPOINT, whose CMD then does not apply; "" for none, or a JSON array
-    #[arg(long, value_name = "CMD", value_parser = entrypoint)]
-    pub(crate) entrypoint: Option<Words>,
+impl Choices {
+    /// Where CDI specifications are, where that was said.
+    pub(crate) fn cdi_dirs(&self) -> &[PathBuf] {
+        &self.isolation.cdi_spec_dir
+    }
 
-    /// No writes to the root file system
-    #[arg(long)]
-    pub(crate) read_only: bool,
-
-    /// Set a label
-    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = label)]
-    pub(crate) label: Vec<(String, String)>,
-
-    /// Do not pass the caller's proxy variables on to a container with a network
-    #[arg(long)]
-    pub(crate) no_http_proxy: bool,
+    /// All of them as create.json has them; `declared` are the volumes of the image itself.
+    pub(crate) fn record(
+        &self,
+        store: &Store,
+        command: &[String],
+        declared: &[PathBuf],
+    ) -> Result<CreateDoc, Failure> {
+        let mut doc =
+            CreateDoc { auto_remove: self.rm, keep_on_failure: self.keep_on_failure, ..CreateDoc::default() };
+        self.process.record(&mut doc, command)?;
+        self.limits.record(&mut doc)?;
+        self.network.record(&mut doc, store, self.isolation.shares_names())?;
+        self.isolation.record(&mut doc, store)?;
+        self.mounts.record(&mut doc, store, declared)?;
+        Ok(doc)
+    }
 }
 
 impl AsRef<cli::Common> for Args {
     fn as_ref(&self) -> &cli::Common {
         &self.common
     }
-}
-
-/// The words of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Words(pub(crate) Vec<String>);
-
-fn entrypoint(text: &str) -> Result<Words, String> {
-    if text.starts_with('[') {
-        return serde_json::from_str(text).map(Words).map_err(|e| format!("no JSON array of strings: {e}"));
-    }
-    Ok(Words(if text.is_empty() { Vec::new() } else { vec![text.into()] }))
-}
-
-fn absolute(text: &str) -> Result<String, String> {
-    if text.starts_with('/') { Ok(text.into()) } else { Err("it has to be absolute".into()) }
-}
-
-/// A host name goes into files and into the kernel: letters, digits, `-` and `.`, as many as the kernel takes.
-fn hostname(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 64;
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(legal) || text.starts_with(['-', '.']) {
-        return Err(format!("1 to {LONGEST} letters, digits, - _ and . , the first a letter or a digit"));
-    }
-    Ok(text.into())
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if key.is_empty() { Err("a label without a name".into()) } else { Ok((key.into(), value.into())) }
 }
 
 #[cfg(test)]
@@ -161,8 +140,8 @@ mod tests {
         let words = "oci-mount --name web --rm -e A=1 -w /srv -u web:adm -v /a:/b:ro --net host -l k=v --entrypoint /e \
                      --read-only -- sh -c x";
         let args = Args::try_parse_from(words.split_whitespace()).expect("parse");
-        assert_eq!(args.choices.entrypoint, Some(Words(vec!["/e".into()])));
-        assert_eq!(args.choices.net, Network::Host);
+        let doc = args.choices.process;
+        assert_eq!(doc.entrypoint, Some(process::Words(vec!["/e".into()])));
         assert_eq!(args.command, ["sh", "-c", "x"]);
     }
 
@@ -196,6 +175,11 @@ mod tests {
             "oci-mount -w relative",
             "oci-mount --hostname a/b",
             "oci-mount --net bridge",
+            "oci-mount --remove --memory 1g",
+            "oci-mount --remove --privileged",
+            "oci-mount --remove --dns 1.1.1.1",
+            "oci-mount --remove --tmpfs /run",
+            "oci-mount --remove -e A=1",
         ] {
             Args::try_parse_from(words.split_whitespace()).expect_err(words);
         }

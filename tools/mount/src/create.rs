@@ -1,15 +1,13 @@
 //! From a rootfs line to a container: what the image is, what was chosen, the name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use cli::{During, Failure, Stage};
 use descriptor::{Exit, RootfsLine};
-use runtime::{Volume, environment};
-use store::containers::Mount;
 use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
 
 use crate::args::Choices;
+use crate::idfile::IdFile;
 use crate::{bundle, names};
 
 /// The scope that a container is made under, set by `oci-scope`: what is made under it is removed with it.
@@ -25,6 +23,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) command: &'a [String],
     /// Kill what holds the name.
     pub(crate) force: bool,
+    /// Where the id is written.
+    pub(crate) id_file: std::cell::Cell<Option<IdFile>>,
 }
 
 /// An image whose layers are all unpacked.
@@ -47,6 +47,9 @@ impl Maker<'_> {
             }
             None => self.make_unnamed(&mut doc, &unpacked)?,
         };
+        if let Some(file) = self.id_file.take() {
+            file.write(container.id())?;
+        }
         self.pass_on(stage, &container)
     }
 
@@ -75,28 +78,13 @@ impl Maker<'_> {
 
     /// The user's choices, without a name yet.
     fn document(&self, unpacked: &Unpacked) -> Result<CreateDoc, Failure> {
-        let choices = self.choices;
-        Ok(CreateDoc {
-            image: Some(unpacked.image.manifest_digest),
-            diff_ids: unpacked.image.diff_ids.clone(),
-            process: store::containers::Process {
-                entrypoint: choices.entrypoint.as_ref().map(|words| words.0.clone()),
-                args: (!self.command.is_empty()).then(|| self.command.to_vec()),
-                env: environment::given(&choices.env_file, &choices.env).during(|| "environment".into())?,
-                cwd: choices.workdir.clone(),
-                user: choices.user.clone(),
-                ..Default::default()
-            },
-            mounts: choices.volume.iter().map(mount).collect::<Result<_, _>>()?,
-            network: choices.net.as_str().into(),
-            hostname: choices.hostname.clone(),
-            read_only: choices.read_only,
-            labels: labels(&choices.label, std::env::var(SCOPE_VARIABLE).ok()),
-            auto_remove: choices.rm,
-            keep_on_failure: choices.keep_on_failure,
-            http_proxy: choices.no_http_proxy.then_some(false),
-            ..CreateDoc::default()
-        })
+        let declared = runtime::convert::volumes(&unpacked.image.config);
+        let mut doc = self.choices.record(self.store, self.command, &declared)?;
+        doc.image = Some(unpacked.image.manifest_digest);
+        doc.diff_ids.clone_from(&unpacked.image.diff_ids);
+        doc.labels = labels(doc.labels, std::env::var(SCOPE_VARIABLE).ok());
+        crate::config::mounts::pin(self.store, &mut doc.mounts)?;
+        Ok(doc)
     }
 
     fn make_unnamed(&self, doc: &mut CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
@@ -117,15 +105,26 @@ impl Maker<'_> {
 
     fn make(&self, doc: &CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
         let what = || format!("container {:?}", doc.name);
-        if !self.choices.replace {
-            let draft = self.store.draft_container(doc).during(what)?;
-            bundle::fill(self.store, &draft, doc, unpacked)?;
-            return draft.publish().during(what);
+        let draft = if self.choices.replace {
+            self.store.draft_successor(doc).during(what)?
+        } else {
+            self.store.draft_container(doc).during(what)?
+        };
+        let id = draft.id().to_string();
+        let made =
+            bundle::fill(self.store, &draft, doc, unpacked, self.choices.cdi_dirs()).and_then(|volumes| {
+                if self.choices.replace {
+                    self.replace(&doc.name)?;
+                }
+                let container = draft.publish().during(what)?;
+                drop(volumes);
+                Ok(container)
+            });
+        if made.is_err() && doc.mounts.iter().any(|mount| mount.kind == "volume" && mount.source.is_none()) {
+            // The first failure is the one to tell; those of a container that exists are in use and stay.
+            let _ = self.store.remove_volumes_of(&id);
         }
-        let draft = self.store.draft_successor(doc).during(what)?;
-        bundle::fill(self.store, &draft, doc, unpacked)?;
-        self.replace(&doc.name)?;
-        draft.publish().during(what)
+        made
     }
 
     /// Removes the container that has the name; its successor is ready by then, so that a wrong choice costs nothing.
@@ -160,22 +159,10 @@ impl Maker<'_> {
 }
 
 /// The labels that were chosen, and the scope's, which is not for the user to choose.
-fn labels(chosen: &[(String, String)], scope: Option<String>) -> BTreeMap<String, String> {
-    let scope = scope.filter(|scope| !scope.is_empty()).map(|scope| (SCOPE_LABEL.into(), scope));
-    chosen.iter().cloned().chain(scope).collect()
-}
-
-fn mount(volume: &Volume) -> Result<Mount, Failure> {
-    let text = |path: &Path| {
-        path.to_str().map(String::from).ok_or_else(|| Failure::usage("-v", format!("{path:?} is not UTF-8")))
-    };
-    Ok(Mount {
-        kind: "bind".into(),
-        source: Some(text(&volume.source)?),
-        target: text(&volume.target)?,
-        read_only: volume.read_only,
-        options: Vec::new(),
-    })
+fn labels(mut chosen: BTreeMap<String, String>, scope: Option<String>) -> BTreeMap<String, String> {
+    let scope = scope.filter(|scope| !scope.is_empty());
+    chosen.extend(scope.map(|scope| (SCOPE_LABEL.to_string(), scope)));
+    chosen
 }
 
 #[cfg(test)]
@@ -186,7 +173,7 @@ mod tests {
     fn a_container_carries_its_scope_and_no_empty_one() {
         let chosen = [("a".to_string(), "b".to_string()), (SCOPE_LABEL.to_string(), "mine".to_string())];
         for (scope, want) in [(None, "mine"), (Some(String::new()), "mine"), (Some("x".to_string()), "x")] {
-            let labels = labels(&chosen, scope);
+            let labels = labels(chosen.clone().into(), scope);
             assert_eq!((labels["a"].as_str(), labels[SCOPE_LABEL].as_str()), ("b", want));
         }
     }

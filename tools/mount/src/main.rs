@@ -2,8 +2,10 @@
 
 mod args;
 mod bundle;
+mod config;
 mod create;
 mod etc;
+mod idfile;
 mod names;
 mod remove;
 mod rename;

@@ -5,6 +5,7 @@ use store::Store;
 
 use crate::args::Args;
 use crate::create::Maker;
+use crate::idfile::IdFile;
 use crate::{names, remove, rename};
 
 /// Runs the tool.
@@ -27,9 +28,11 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         choices: &args.choices,
         command: &args.command,
         force: args.force,
+        id_file: args.choices.cidfile.as_deref().map(IdFile::make).transpose()?.into(),
     };
-    if maker.choices.name.as_deref().is_some_and(|name| !names::is_template(name)) {
-        let line = stage.single("--name takes a single line, or has {n} in it")?;
+    let one = args.choices.cidfile.is_some();
+    if one || maker.choices.name.as_deref().is_some_and(|name| !names::is_template(name)) {
+        let line = stage.single("--name takes a single line, or has {n} in it; --cidfile one alone")?;
         maker.line(stage, &cli::rootfs_line(line)?, 1)?;
         return Ok(0);
     }

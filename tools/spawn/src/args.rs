@@ -62,6 +62,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "success")]
     pub(crate) pass: Option<Pass>,
 
+    /// Remove the container when it has ended, however it was made
+    #[arg(long, conflicts_with = "pass")]
+    pub(crate) rm: bool,
+
     /// Read one line from stdin and give what follows to the container; with -d, keep its stdin open for who attaches
     #[arg(short, long)]
     pub(crate) interactive: bool,

@@ -140,7 +140,9 @@ impl Changes {
         };
         let identity = users::resolve(view, wanted).during(|| format!("user {wanted:?}"))?;
         let umask = process.user().umask();
-        process.set_user(user(&identity)).set_capabilities(Some(defaults::capabilities(identity.uid)));
+        let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone());
+        let held = defaults::held(&bounding.unwrap_or_default(), identity.uid);
+        process.set_user(user(&identity)).set_capabilities(Some(held));
         process.user_mut().set_umask(umask);
         Ok(identity.home.unwrap_or_else(|| HOMELESS.into()))
     }

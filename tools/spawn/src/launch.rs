@@ -16,6 +16,7 @@ use crate::changes::Changes;
 use crate::command::stop_signal;
 use crate::events;
 use crate::groups;
+use crate::others;
 
 /// config.json is not longer than this.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -56,6 +57,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     make_points(&bundle, &view, &launch.changes.points(&spec))?;
     let doc = container.create().during(named)?;
     launch.changes.apply(&mut spec, &view, doc.passes_proxies())?;
+    let _of_others = others::open(container, &doc, &mut spec)?;
     drop(view);
     let group = groups::plan(container, &spec, launch.tie, &mut state)?;
     if group.is_some() {
@@ -71,7 +73,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
         root,
         stdio: launch.stdio,
         tie: launch.tie,
-        manner: Manner::default(),
+        manner: Manner { reaper: doc.init, ..Manner::default() },
         guard: Guard::Mounts,
         group,
     };

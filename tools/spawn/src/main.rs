@@ -9,6 +9,7 @@ mod face;
 mod groups;
 mod launch;
 mod monitor;
+mod others;
 mod run;
 mod streams;
 mod verbs;

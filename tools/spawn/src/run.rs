@@ -50,7 +50,7 @@ fn single(args: &Args, stage: &Stage) -> Result<Line, Failure> {
 /// The container's journey ends here.
 fn last(args: &Args, changes: Changes, line: Line, stage: &Stage) -> Result<u8, Failure> {
     let (_, container) = resolve(args, line)?;
-    let guard = OneOff::of(&container).during(|| "the container".into())?;
+    let guard = OneOff::made_so_or(&container, args.rm).during(|| "the container".into())?;
     let code = foreground(args, changes, &container);
     let ended = code.clone().and_then(success);
     guard.end(&ended, stage)?;

@@ -77,6 +77,9 @@ impl Plan {
         let mut steps = Vec::with_capacity(48);
         let later = begin(&mut namespaces, stops.born, !duties.is_empty(), &mut steps);
         steps.push(Step::new("start a session", Action::Session(manner.keyring)));
+        if manner.reaper {
+            steps.push(Step::new("disguise the first process", Action::Disguise));
+        }
         steps.append(&mut namespaces.joins);
         let devices = guard == Guard::Elsewhere || all_devices(&linux);
         let mut files = Files {

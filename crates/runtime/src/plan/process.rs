@@ -191,7 +191,7 @@ pub(super) fn command(process: &Process, manner: Manner) -> Result<Command> {
         return Err(invalid("process.env", format!("{entry:?} is no KEY=VALUE")));
     }
     let env = last_of_each(&env).map(text).collect::<Result<_>>()?;
-    Ok(Command { name, args, env, path: path.collect(), preserved })
+    Ok(Command { name, args, env, path: path.collect(), preserved, reaper: manner.reaper })
 }
 
 #[cfg(test)]

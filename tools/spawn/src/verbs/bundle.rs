@@ -71,6 +71,7 @@ impl Bundle {
                 preserved: opened.preserved,
                 keyring: !self.no_new_keyring,
                 pivot: !self.no_pivot,
+                reaper: false,
             },
             driver: global.driver(),
             rootless: global.is_rootless(),
