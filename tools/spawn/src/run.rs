@@ -79,6 +79,7 @@ fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, F
         let (_, container) = resolve(args, line)?;
         let doc = container.create().during(|| format!("container {}", container.name()))?;
         let background = Background {
+            once: args.rm,
             changes: changes.clone(),
             stop_timeout: args.stop_timeout,
             streams: streams::background(args)?,

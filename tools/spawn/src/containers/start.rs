@@ -115,6 +115,7 @@ fn background(container: &Container, input: bool) -> Result<Background, Failure>
     };
     let seconds = doc.stop_timeout.unwrap_or(stop::PATIENCE_SECONDS);
     Ok(Background {
+        once: false,
         changes: Changes::none(terminal),
         stop_timeout: Duration::from_secs(seconds.into()),
         streams,

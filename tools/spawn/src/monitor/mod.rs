@@ -41,6 +41,8 @@ pub(crate) struct Background {
     pub(crate) stop_timeout: Duration,
     pub(crate) streams: Streams,
     pub(crate) log: Choice,
+    /// It goes when it has ended, however it was made.
+    pub(crate) once: bool,
     /// Who is attached from the first byte on.
     pub(crate) first: Option<OwnedFd>,
 }
@@ -170,7 +172,8 @@ fn watch(
 ) -> ! {
     let opened = Store::open(Some(store)).and_then(|store| store.resolve_line(line));
     let started = opened.during(|| "the container".into()).and_then(|container| {
-        let guard = overlay::OneOff::of(&container).during(|| "the container".into())?;
+        let guard =
+            overlay::OneOff::made_so_or(&container, background.once).during(|| "the container".into())?;
         let started = start(&container, background);
         if let Err(failure) = &started {
             launch::record_failure(&container, failure);
@@ -208,7 +211,7 @@ fn watch(
 fn start(container: &Container, background: Background) -> Result<(Running, Desk), Failure> {
     let named = || format!("container {}", container.name());
     let failed = |e: sys::Error| Failure::new(Exit::Other, named(), e);
-    let Background { changes, stop_timeout, streams, log, first } = background;
+    let Background { changes, stop_timeout, streams, log, first, .. } = background;
     let bundle = container.root().during(named)?;
     let journal = match log.driver {
         Driver::JsonFile => Some(Journal::open(container.root().during(named)?, log).map_err(failed)?),
