@@ -75,6 +75,10 @@ impl World {
         let image = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":["sh","-c","echo default"],"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":[]}}"#;
         let image: ImageConfiguration = serde_json::from_str(image).expect("a configuration");
         let identity = Identity { uid: 0, gid: 0, groups: vec![0], name: None, home: None };
+        let confinement = runtime::convert::Confinement {
+            namespaces: runtime::defaults::namespaces(network != Network::Host),
+            ..Default::default()
+        };
         let creation = Creation {
             image: &image,
             env: &[],
@@ -82,8 +86,12 @@ impl World {
             entrypoint: None,
             command: None,
             labels: &[],
-            network,
-            hostname: "box",
+            hostname: Some("box"),
+            shown_name: "box",
+            domainname: None,
+            kernel: runtime::defaults::mounts(),
+            stop_signal: None,
+            confinement,
             read_only: false,
             mounts: Vec::new(),
             user: ("", &identity),
