@@ -30,11 +30,11 @@ pub(crate) struct Args {
     help: Option<bool>,
 
     /// Remove containers, those named or those of the lines on stdin, instead of making any
-    #[arg(long, conflicts_with_all = ["Choices", "Process", "Limits", "Mounts", "Isolation", "Network"])]
+    #[arg(long, conflicts_with_all = ["name", "rm", "keep_on_failure", "replace", "cidfile", "Process", "Limits", "Mounts", "Isolation", "Network"])]
     pub(crate) remove: bool,
 
     /// Give a container, the one named or that of the line on stdin, the name NEW instead of making any
-    #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force", "Choices", "Process", "Limits", "Mounts", "Isolation", "Network"])]
+    #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force", "name", "rm", "keep_on_failure", "replace", "cidfile", "Process", "Limits", "Mounts", "Isolation", "Network"])]
     pub(crate) rename: Option<String>,
 
     /// With --remove: containers by name or id; with --rename: one
