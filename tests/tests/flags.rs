@@ -1,6 +1,7 @@
 //! Docker's flags of oci-mount: what each does inside the container.
 
 use ocipipe_tests::Hub;
+use serde_json::{Value, json};
 use testkit::{Outcome, fixtures, needs};
 
 /// A container of a busybox image, made with these flags, and what a shell in it prints.
@@ -65,6 +66,52 @@ fn limits_of_processes_and_parameters_are_set() {
 }
 
 #[test]
+fn limits_reach_the_control_group() {
+    needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
+    let hub = Hub::busybox();
+    let flags = [
+        "-m",
+        "32m",
+        "--memory-reservation",
+        "16m",
+        "--pids-limit",
+        "77",
+        "--cpus",
+        "0.5",
+        "--cpu-shares",
+        "512",
+    ];
+    let line = hub.container(&[&["--name", "limited"], &flags[..], &["--", "sleep", "1000"]].concat());
+    hub.world.feed("oci-spawn", &["-d"], &line.stdout).ok();
+    let path = hub.world.store().join("containers").join(line.member("id")).join("state.json");
+    let state: Value = serde_json::from_slice(&std::fs::read(path).expect("state.json")).expect("JSON");
+    let places = state["group"]["places"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let found = |file: &str| {
+        let paths =
+            places.iter().map(|place| format!("{}/{}/{file}", text(&place["mount"]), text(&place["path"])));
+        paths
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .next()
+            .map(|value| value.trim().to_string())
+    };
+    let (bytes, half) = (Some("33554432".to_string()), Some("50000 100000".to_string()));
+    let pair = found("cpu.cfs_quota_us").zip(found("cpu.cfs_period_us")).map(|(a, b)| format!("{a} {b}"));
+    assert_eq!(found("memory.limit_in_bytes").or(found("memory.max")), bytes, "{state}");
+    assert_eq!(found("pids.max").as_deref(), Some("77"), "{state}");
+    assert_eq!(pair.or(found("cpu.max")), half, "{state}");
+    let reserved = found("memory.soft_limit_in_bytes").or(found("memory.low"));
+    assert_eq!(reserved.as_deref(), Some("16777216"), "{state}");
+    if let Some(shares) = found("cpu.shares") {
+        assert_eq!(shares, "512");
+    }
+    hub.world.tool("oci-mount", &["--remove", "--force", "limited"]).ok();
+    // What docker's users see from inside.
+    let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null || true";
+    assert_eq!(output(&hub, &["-m", "32m"], script), "33554432\n");
+}
+
+#[test]
 fn what_is_hidden_can_be_shown_and_more_hidden() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let hub = Hub::busybox();
@@ -125,7 +172,7 @@ fn file_systems_in_memory_have_their_options_and_size() {
 #[test]
 fn volumes_begin_with_the_images_files_and_outlive_containers() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
-    let hub = Hub::of(&fixtures::busybox().set("Volumes", serde_json::json!({"/etc": {}})));
+    let hub = Hub::of(&fixtures::busybox().set("Volumes", json!({"/etc": {}})));
     let first = hub.container(&["--name", "first", "-v", "data:/etc", "-v", "/anonymous"]);
     assert!(
         hub.output(&first, "head -1 /etc/os-release; echo 1 >/etc/mine; echo 2 >/anonymous/file")
@@ -154,7 +201,7 @@ fn a_path_in_a_volume_is_followed_inside_the_volume() {
     let hub = Hub::busybox();
     let secret = hub.world.path("secret");
     std::fs::create_dir(&secret).expect("mkdir");
-    let script = format!("mkdir -p /v/a/b{0}; echo inside >/v{0}/file; ln -s {0} /v/link", secret.display());
+    let script = format!("mkdir -p /v{0}; echo inside >/v{0}/file; ln -s {0} /v/link", secret.display());
     output(&hub, &["-v", "data:/v"], &script);
     std::fs::write(secret.join("file"), "outside").expect("write");
     let shown = |path: &str| {
@@ -185,6 +232,14 @@ fn devices_are_given_by_path_and_by_cdi_name() {
     let flags = ["--cdi-spec-dir", place, "--device", "vendor.com/class=one"];
     let shown = output(&hub, &flags, &format!("{script}; echo $GIVEN; test -s /given && echo mounted"));
     assert_eq!(shown, "1:3 666\n1\nmounted\n");
+    // One that no container has of itself: the control group's rules must let it through, and no more than was given.
+    let opened = "(: </dev/x) 2>/dev/null && echo read; (: >>/dev/x) 2>/dev/null && echo written; true";
+    assert_eq!(output(&hub, &["--device", "/dev/loop-control:/dev/x"], opened), "read\nwritten\n");
+    assert_eq!(output(&hub, &["--device", "/dev/loop-control:/dev/x:r"], opened), "read\n");
+    let made = format!("mknod /dev/x c 10 237; {opened}");
+    assert_eq!(output(&hub, &[], &made), "");
+    assert_eq!(output(&hub, &["--device-cgroup-rule", "c 10:237 r"], &made), "read\n");
+    assert_eq!(output(&hub, &["--privileged"], &made), "read\nwritten\n");
     refused(&hub, &["--cdi-spec-dir", place, "--device", "vendor.com/class=two"]).fails(3);
     refused(&hub, &["--device", "/etc/passwd"]).fails(2);
     refused(&hub, &["--device", "/dev/no-such"]).fails(3);
@@ -224,11 +279,11 @@ fn with_init_orphans_are_reaped_and_signals_and_the_status_pass_through() {
     assert_eq!(lines[1].trim(), "oci-init", "nothing of the caller's command line is left");
     assert!(lines[2].parse::<u32>().is_ok_and(|count| count <= 4), "{shown}");
     let ended = |name: &str, script: &str| {
-        hub.world.feed("oci-spawn", &["--", "sh", "-c", script], &line(name).stdout)
+        hub.world.feed("oci-spawn", &["--", "sh", "-c", script], &line(name).stdout).code
     };
-    ended("status", "exit 42").fails(42);
-    ended("signal", "kill -9 $$").fails(137);
-    ended("forwarded", "trap 'exit 7' TERM; kill -TERM 1; sleep 5").fails(7);
+    assert_eq!(ended("status", "exit 42"), 42);
+    assert_eq!(ended("signal", "kill -9 $$"), 137);
+    assert_eq!(ended("forwarded", "trap 'exit 7' TERM; kill -TERM 1; sleep 5"), 7);
     let missing = hub.world.feed("oci-spawn", &["--", "/no/such"], &line("missing").stdout);
     missing.fails(127);
 }

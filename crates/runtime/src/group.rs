@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use cgroup::{Driver, Group, Request};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, Spec};
 use rustix::io::Errno;
 
+use crate::defaults;
 use crate::error::{Error, Result};
 use crate::lifecycle::{meant, members};
 use crate::newborn::Newborn;
@@ -28,7 +29,7 @@ const ALWAYS: [&str; 8] = ["freezer", "pids", "memory", "cpuacct", "cpu", "cpuse
 /// It is `linux.cgroupsPath`, else `/ocipipe/NAME`, and without the rights of root one below the caller's own group. What the
 /// caller may not make and no limit needs is gone without; none on a host without control groups.
 ///
-/// On version 1 a container that dies with its parent has one only where limits or a path ask for it: to move a process into
+/// On version 1 a container that dies with its parent has one only where limits, rules for devices or a path ask for it: to move a process into
 /// one waits until every processor has been through the scheduler, some milliseconds. [`Group`] can be made later, too.
 ///
 /// # Errors
@@ -37,7 +38,7 @@ pub fn plan_group(spec: &Spec, name: &str, tie: Tie) -> Result<Option<Group>> {
     let resources = resources(spec);
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let given = given.filter(|path| !path.as_os_str().is_empty());
-    let is_asked = given.is_some() || limits(&resources).is_some();
+    let is_asked = given.is_some() || limits(&resources).is_some() || needs_rules(spec, &resources);
     if !is_asked && tie == Tie::DiesWithParent && !cgroup::is_unified() {
         return Ok(None);
     }
@@ -130,6 +131,22 @@ pub(crate) fn limits(resources: &LinuxResources) -> Option<&'static str> {
         (resources.unified().as_ref().is_some_and(|keys| !keys.is_empty()), "linux.resources.unified"),
     ];
     asked.into_iter().find_map(|(is_asked, member)| is_asked.then_some(member))
+}
+
+/// True for rules that only a group can hold: mounts keep a container from devices and give it its own, whole, no more.
+fn needs_rules(spec: &Spec, resources: &LinuxResources) -> bool {
+    let usual = defaults::device_list();
+    let nodes = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let has_node = |rule: &LinuxDeviceCgroup| {
+        nodes.iter().any(|node| (Some(node.major()), Some(node.minor())) == (rule.major(), rule.minor()))
+    };
+    let is_held = |rule: &LinuxDeviceCgroup| {
+        let is_whole =
+            rule.access().as_ref().is_some_and(|access| "rwm".chars().all(|one| access.contains(one)));
+        let is_any = rule.typ().is_none_or(|kind| kind == LinuxDeviceType::A);
+        usual.contains(rule) || (is_whole && (is_any || (rule.allow() && has_node(rule))))
+    };
+    !resources.devices().iter().flatten().all(is_held)
 }
 
 /// A group that cannot be had, with the limit that needs it where its own error does not tell.

@@ -282,8 +282,13 @@ fn hostile_images_reach_nothing_outside() {
     let volumes = json!({"/mnt/new": {}, "/../../canary": {}, "mnt": {}});
     let config = json!({"Cmd": ["/bin/sh"], "WorkingDir": "/mnt/work", "Volumes": volumes});
     let rootfs = fixture.image(&Image { config, fill: &fill });
-    let line = fixture.run(MOUNT, &["--net", "host"], &rootfs).line();
+    // Volumes that are directories of the layer are made inside the root, and those of their own when the container starts.
+    let line = fixture.run(MOUNT, &["--net", "host", "--image-volume", "layer"], &rootfs).line();
+    let own = fixture.run(MOUNT, &["--net", "host"], &rootfs).line();
     assert_eq!(std::fs::read_dir(&canary).expect("canary").count(), 0);
+    // A place that climbs is none for a volume.
+    assert_eq!(std::fs::read_dir(fixture.store.path().join("volumes")).expect("volumes").count(), 2);
+    assert!(upper_is_empty(&own));
     let root = path(&line, "rootfs");
     assert!(root.join("proc").symlink_metadata().expect("proc").is_dir());
     assert!(root.join("run/resolv.conf").is_file());

@@ -11,6 +11,7 @@ use descriptor::Exit;
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use store::{Container, CreateDoc, Store};
+use sys::mount::{Extent, clone_tree};
 
 /// The processes' shared memory, which goes with the IPC namespace.
 const SHM: &str = "ns/shm";
@@ -83,17 +84,19 @@ fn process_of(store: &Store, id: &str) -> Result<OwnedFd, Failure> {
     if other.state().during(what)?.is_alive() { Ok(directory) } else { Err(idle()) }
 }
 
-/// A path in a volume, every link of which is followed inside the volume.
+/// A path in a volume, every link of which is followed inside the volume; attached nowhere.
 fn in_volume(store: &Store, rest: &Path) -> Result<OwnedFd, Failure> {
     let mut parts = rest.components().skip(1);
     let name = parts.next().and_then(|name| name.as_os_str().to_str()).unwrap_or_default().to_string();
     let path: PathBuf = parts.collect();
     let what = || format!("volume {name:?}, {path:?} in it");
     let root = store.volume(&name).and_then(|volume| volume.root()).during(what)?;
-    root.open(&path, OFlags::PATH, Mode::empty()).map_err(|e| {
+    let there = root.open(&path, OFlags::PATH, Mode::empty()).map_err(|e| {
         let exit = if e.is_not_found() { Exit::NotFound } else { Exit::Other };
         Failure::new(exit, what(), e)
-    })
+    })?;
+    // Taken here: it cannot be from the container's mount namespace.
+    clone_tree(there.as_fd(), Extent::Tree).map_err(|e| Failure::new(Exit::Other, what(), e))
 }
 
 /// The other container's /dev/shm, taken in its own mount namespace and attached nowhere.

@@ -58,18 +58,15 @@ pub(super) fn fill(doc: &CreateDoc, edits: &Edits, confinement: &mut Confinement
     }
     if !doc.security.privileged {
         let mut rules = confinement.resources.devices().clone().unwrap_or_default();
-        let limited = given.iter().any(|one| one.permissions != "rwm");
-        if rules.is_empty() && (limited || !doc.device_rules.is_empty()) {
-            // Only a control group can give less than all, or what has no node.
+        if rules.is_empty() && !(given.is_empty() && doc.device_rules.is_empty()) {
+            // A node alone is not enough: the control group of every container denies what no rule allows.
             rules = defaults::device_list();
         }
-        if !rules.is_empty() {
-            for one in &given {
-                rules.push(of_device(one)?);
-            }
-            for text in &doc.device_rules {
-                rules.push(of_text(text)?);
-            }
+        for one in &given {
+            rules.push(of_device(one)?);
+        }
+        for text in &doc.device_rules {
+            rules.push(of_text(text)?);
         }
         confinement.resources.set_devices(Some(rules));
     }
