@@ -21,12 +21,13 @@ fn one(store: &Store, name: &str, args: &Args) -> Result<(), Failure> {
             .with_hint("oci-inspect images lists what there is")
     };
     let (image, name) = named.ok_or_else(missing)?;
-    if !args.force && is_last(store, &image).during(what)? {
-        if let Some(user) = user(store, &image).during(what)? {
-            let why = format!("it is the last name of the image of container {user:?}");
-            let hint = "another name first (oci-push --image REF --tag NAME), or --force";
-            return Err(Failure::new(Exit::Conflict, what(), why).with_hint(hint));
-        }
+    if !args.force
+        && is_last(store, &image).during(what)?
+        && let Some(user) = user(store, &image).during(what)?
+    {
+        let why = format!("it is the last name of the image of container {user:?}");
+        let hint = "another name first (oci-push --image REF --tag NAME), or --force";
+        return Err(Failure::new(Exit::Conflict, what(), why).with_hint(hint));
     }
     // By its digest an image is found without a name.
     if !args.dry_run && !store.untag(&name).during(what)? {

@@ -70,7 +70,7 @@ fn split(words: &[String]) -> (Vec<&str>, Option<&str>) {
     while let Some(word) = words.next() {
         if WITH_VALUE.contains(&word) {
             words.next();
-        } else if !FLAGS.contains(&key(word)) && !(word.contains('=') && WITH_VALUE.contains(&key(word))) {
+        } else if !(FLAGS.contains(&key(word)) || word.contains('=') && WITH_VALUE.contains(&key(word))) {
             return (options, Some(word).filter(|word| !word.starts_with('-')));
         }
         options.push(word);

@@ -11,13 +11,14 @@ impl FromStr for Keys {
 
     /// A character, or `ctrl-` and a letter or one of `@ [ \ ] ^ _`; several with commas between them; empty for none.
     fn from_str(text: &str) -> Result<Self, String> {
-        let key = |word: &str| match word.strip_prefix("ctrl-").map_or((word, false), |rest| (rest, true)) {
-            (key, control) => match (key.as_bytes(), control) {
+        let key = |word: &str| {
+            let (key, control) = word.strip_prefix("ctrl-").map_or((word, false), |rest| (rest, true));
+            match (key.as_bytes(), control) {
                 (&[byte], false) => Ok(byte),
                 (&[byte @ b'a'..=b'z'], true) => Ok(byte & 0x1f),
                 (&[byte @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')], true) => Ok(byte & 0x1f),
                 _ => Err(format!("{word:?} is no key: a character, or ctrl- and a letter or one of @[\\]^_")),
-            },
+            }
         };
         if text.is_empty() {
             return Ok(Self(Vec::new()));
