@@ -88,6 +88,12 @@ const RUN: &[Row] = &[
     ("echo typed | oci-run --rm bb:1 cat", 0, "", ""),
     ("script -qec 'oci-run --rm -it bb:1 sh -c \"test -t 0 && echo a terminal\"' /dev/null </dev/null", 0, "*a terminal\r\n*", ""),
     ("oci-run -dit --name shell bb:1 sh", 0, "{id}\n", ""),
+    ("oci-run --rm --tmpfs /t:size=1m bb:1 sh -c 'grep -c \" /t tmpfs\" /proc/mounts'", 0, "1\n", ""),
+    ("oci-run --rm=true -m 64m --init=false bb:1 echo fine", 0, "fine\n", ""),
+    ("oci-run --rm --cap-drop ALL bb:1 chown 5 /tmp", 1, "", "*not permitted*"),
+    ("oci-run --name kept --cidfile cid bb:1 true && cat cid", 0, "{id}", ""),
+    ("oci-run --rm --cidfile cid bb:1 true", 125, "", "*cid*"),
+    ("oci-ps -a --format '{{.Names}} {{.Status}}' --filter name=kept", 0, "kept Exited (0) *\n", ""),
     ("oci-run -p 80:80 bb:1", 125, "", "*--net host*"),
     ("oci-run --restart always bb:1", 125, "", "*systemd*"),
     ("oci-run --health-cmd true bb:1", 125, "", "*supervises*"),
@@ -96,7 +102,7 @@ const RUN: &[Row] = &[
     ("oci-ps -a --filter status=created --format '{{.Names}} {{.Status}}'", 0, "later Created\n", ""),
     ("oci-start -a later", 6, "started\n", ""),
     ("oci-logs later", 0, "started\n", ""),
-    ("oci-rm -f shell later", 0, "shell\nlater\n", ""),
+    ("oci-rm -f shell kept later", 0, "shell\nkept\nlater\n", ""),
 ];
 
 /// Images, and what is copied.
