@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use sys::{Call, Parent, Root};
 
 use crate::directory::Directory;
@@ -50,11 +51,22 @@ impl Group {
     /// # Errors
     /// [`Error::HasOthers`]; those of listing.
     pub fn has_no_others(&self) -> Result<()> {
-        let (all, own) = (self.processes(true)?, self.processes(false)?);
-        match all.iter().filter(|pid| !own.contains(pid)).count() {
+        // One of the group's own that ends between two lists is in the other alone; what is below is there at a second look.
+        let others = self.below()?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let again = self.below()?;
+        match others.iter().filter(|pid| again.contains(pid)).count() {
             0 => Ok(()),
             processes => Err(Error::HasOthers { path: self.main()?.directory(), processes }),
         }
+    }
+
+    /// The processes of the groups below, and those born in the group itself between the two lists.
+    fn below(&self) -> Result<Vec<Pid>> {
+        let own = self.processes(false)?;
+        Ok(self.processes(true)?.into_iter().filter(|pid| !own.contains(pid)).collect())
     }
 
     /// Removes what there is of a group that may never have been this container's: those of its directories that hold
