@@ -47,29 +47,8 @@ impl Further {
         let beforehand = kinds.difference(ThreadNameSpaceType::CONTROL_GROUP);
         let mut entries: Vec<Entry> = affinity.initial.map(Entry::Affinity).into_iter().collect();
         entries.push(Entry::JoinProcess(again(&init.pidfd)?, beforehand));
-
         let mut steps = Vec::with_capacity(24);
-        let mut keep = Vec::new();
-        steps.push(Step::new("tie the process to its parent", Action::DieWithParent));
-        steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
-        if kinds.contains(ThreadNameSpaceType::CONTROL_GROUP) {
-            // Who is in the namespace may move nobody into the group from outside it.
-            let init = again(&init.pidfd)?;
-            keep.push(init.as_raw_fd());
-            let action = Action::JoinProcess(init, ThreadNameSpaceType::CONTROL_GROUP);
-            steps.push(Step::new("join the cgroup namespace", action));
-        }
-        steps.push(Step::new("start a session", Action::Session(manner.keyring)));
-        if kinds.contains(ThreadNameSpaceType::USER) {
-            steps.push(Step::new("become the user namespace's root", Action::RootOfUsers));
-        }
-        if apart(spec) {
-            steps.push(Step::new("find the root", Action::Inside));
-        } else {
-            let root = root_of(init)?;
-            keep.push(root.as_raw_fd());
-            steps.push(Step::new("change the root", Action::InsideOf(root)));
-        }
+        let keep = enter(spec, init, (manner, kinds), &mut steps)?;
         if let Some(set) = affinity.last {
             steps.push(Step::new("set the processor affinity", Action::Affinity(set)));
         }
@@ -107,6 +86,37 @@ impl Further {
             limits,
         })
     }
+}
+
+/// From its birth to the container's root; the descriptors that these steps need.
+fn enter(
+    spec: &Spec,
+    init: &Cloned,
+    (manner, kinds): (Manner, ThreadNameSpaceType),
+    steps: &mut Vec<Step>,
+) -> Result<Vec<RawFd>> {
+    let mut keep = Vec::new();
+    steps.push(Step::new("tie the process to its parent", Action::DieWithParent));
+    steps.push(Step::new("wait for the runtime", Action::Reach(Point::Born)));
+    if kinds.contains(ThreadNameSpaceType::CONTROL_GROUP) {
+        // Who is in the namespace may move nobody into the group from outside it.
+        let init = again(&init.pidfd)?;
+        keep.push(init.as_raw_fd());
+        let action = Action::JoinProcess(init, ThreadNameSpaceType::CONTROL_GROUP);
+        steps.push(Step::new("join the cgroup namespace", action));
+    }
+    steps.push(Step::new("start a session", Action::Session(manner.keyring)));
+    if kinds.contains(ThreadNameSpaceType::USER) {
+        steps.push(Step::new("become the user namespace's root", Action::RootOfUsers));
+    }
+    if apart(spec) {
+        steps.push(Step::new("find the root", Action::Inside));
+    } else {
+        let root = root_of(init)?;
+        keep.push(root.as_raw_fd());
+        steps.push(Step::new("change the root", Action::InsideOf(root)));
+    }
+    Ok(keep)
 }
 
 /// True where the container has a mount namespace of its own.
