@@ -69,8 +69,8 @@ impl Choice {
             "driver" if value == "none" => self.driver = Driver::None,
             "driver" if value == "json-file" => self.driver = Driver::JsonFile,
             "max-size" if value == "-1" => self.max_bytes = None,
-            "max-size" => match bytes(value) {
-                Some(size) if size > 0 => self.max_bytes = Some(size),
+            "max-size" => match cli::units::bytes(value) {
+                Ok(size) if size > 0 => self.max_bytes = Some(size),
                 _ => return Err("max-size is a number of bytes, with k, m or g behind it, or -1".into()),
             },
             "max-file" => match value.parse() {
@@ -81,20 +81,6 @@ impl Choice {
         }
         Ok(())
     }
-}
-
-/// A size as docker writes it: powers of 1024, `10m`, `10mb`, `10MiB`.
-fn bytes(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &lower[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

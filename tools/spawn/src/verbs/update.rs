@@ -216,26 +216,16 @@ fn number<T: std::str::FromStr>(text: &str) -> std::result::Result<Given<T>, Str
 
 /// A size as docker writes it: `1.5g`, `100 MiB`, `1024`; all units are powers of 1024.
 pub(crate) fn size(text: &str) -> std::result::Result<Given<i64>, String> {
-    let wrong = || format!("{text:?} is no size, as in 512m or 1.5g");
-    if text.is_empty() || text == "-1" {
-        return Ok(Given(if text.is_empty() { None } else { Some(-1) }));
+    match text {
+        "" => Ok(Given(None)),
+        "-1" => Ok(Given(Some(-1))),
+        text => {
+            let bytes = cli::units::bytes(text).ok().and_then(|bytes| i64::try_from(bytes).ok());
+            bytes
+                .map(|bytes| Given(Some(bytes)))
+                .ok_or_else(|| format!("{text:?} is no size, as in 512m or 1.5g"))
+        }
     }
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
-    let unit = text[digits..].trim_start_matches(' ').to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let power = match unit.strip_suffix('i').unwrap_or(unit) {
-        "" if !unit.ends_with('i') => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(wrong()),
-    };
-    let bytes = number * 1024_f64.powi(power);
-    #[allow(clippy::cast_possible_truncation, reason = "below the largest number that fits")]
-    if bytes.is_finite() && bytes < 9e18 { Ok(Given(Some(bytes as i64))) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
