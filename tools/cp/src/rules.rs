@@ -230,7 +230,9 @@ pub(crate) fn way(sources: &[Place], dest: &Place, from: bool) -> std::result::R
         Container(..) if all(is_path) => Ok(Way::In),
         Host(_) if all(|place| matches!(place, Container(..))) => Ok(Way::Out),
         Container(..) => Err("from a container to a container: oci-cp --from NAME SRC :DST".into()),
-        Host(_) => Err("neither SRC nor DST is in a container: :PATH is".into()),
+        Host(_) => {
+            Err("neither SRC nor DST is in a container: NAME:PATH is, or :PATH in that of the line".into())
+        }
     }
 }
 

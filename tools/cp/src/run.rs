@@ -118,7 +118,7 @@ impl<'a> Job<'a> {
     ) -> std::result::Result<(), Failure> {
         let what = || format!("container {:?}", container.name());
         let one_off = overlay::OneOff::of(container).during(what)?;
-        let copied = self.copy(stage, store, container, n).map_err(|e| failure(e, container.name()));
+        let copied = self.copy(stage, store, container, n).map_err(|e| self.failure(e, container.name()));
         let line = copied.and_then(|()| container.line().during(what)).map(Line::Container);
         if self.way != Way::Pack {
             return one_off.pass(line.and_then(|line| stage.emit(&line)), stage);
@@ -148,7 +148,7 @@ impl<'a> Job<'a> {
                 self.out(stage, store, opened.root(), name, 1)
             }
         });
-        copied.map_err(|e| failure(e, name))?;
+        copied.map_err(|e| self.failure(e, name))?;
         Ok(0)
     }
 
@@ -233,6 +233,15 @@ impl<'a> Job<'a> {
         })
     }
 
+    fn failure(&self, error: Error, name: &str) -> Failure {
+        if stream::is_reader_gone(&error) {
+            return Failure::reader_gone();
+        }
+        let way = if matches!(self.way, Way::In | Way::Unpack) { "into" } else { "out of" };
+        let failed = Err::<(), _>(error).during(|| format!("copying {way} {name:?}"));
+        failed.expect_err("made from an error")
+    }
+
     /// Who owns what is copied; names are those of the container's files.
     fn owner(&self, root: &Root) -> Result<(u32, u32)> {
         match &self.args.chown {
@@ -296,14 +305,6 @@ fn both<'f>(container: &Container, from: &'f From) -> Result<(overlay::OpenRoot,
 }
 
 /// A failed copy, of a reader that is gone too.
-fn failure(error: Error, name: &str) -> Failure {
-    if stream::is_reader_gone(&error) {
-        return Failure::reader_gone();
-    }
-    let failed = Err::<(), _>(error).during(|| format!("copying, container {name:?}"));
-    failed.expect_err("made from an error")
-}
-
 fn is_template(path: &Path) -> bool {
     cli::has_place(&path.to_string_lossy(), &["n", "name"])
 }

@@ -65,7 +65,7 @@ pub(crate) fn unpack(
 ) -> Result<()> {
     let base = overlay::resolve(root, dest)?;
     root.open_dir(&base).map_err(Error::at(dest))?;
-    let (count, done) = Untar::new(copier, root, &base, looks, warn).run(input);
+    let (count, done) = Untar::new(copier, root, &base, looks, warn)?.run(input);
     if done.is_err() && count > 0 {
         warn(&format!("{count} members of the archive were copied before the one that failed, and stay"));
     }

@@ -42,6 +42,7 @@ pub(crate) struct Untar<'a> {
     root: &'a Root,
     /// The destination, free of symlinks.
     base: &'a Path,
+    top: Place,
     looks: Looks,
     warn: &'a dyn Fn(&str),
     /// The directory under way and those above it, the destination's excluded.
@@ -61,15 +62,19 @@ struct Level {
 
 impl<'a> Untar<'a> {
     /// Into the directory `base` of a container.
+    ///
+    /// # Errors
+    /// Where it is none.
     pub(crate) fn new(
         copier: &'a Copier<'a>,
         root: &'a Root,
         base: &'a Path,
         looks: Looks,
         warn: &'a dyn Fn(&str),
-    ) -> Self {
+    ) -> Result<Self> {
+        let top = copier.place(base)?;
         let (levels, links) = (Vec::new(), HashSet::new());
-        Self { copier, root, base, looks, warn, levels, links, link_bytes: 0 }
+        Ok(Self { copier, root, base, top, looks, warn, levels, links, link_bytes: 0 })
     }
 
     /// Puts all members into place; returns how many there were, also of an archive that breaks off.
@@ -116,14 +121,7 @@ impl<'a> Untar<'a> {
         if self.links.remove(path) {
             self.link_bytes -= path.len();
         }
-        let base;
-        let place = match self.levels.last() {
-            Some(level) => &level.place,
-            None => {
-                base = self.copier.place(self.base)?;
-                &base
-            }
-        };
+        let place = self.here();
         match member.kind {
             Kind::File => self.file(place, name, &member, members)?,
             Kind::HardLink => self.hard_link(place, name, &members.link_target(&member)?)?,
@@ -138,6 +136,11 @@ impl<'a> Untar<'a> {
             self.links.insert(path.to_vec());
         }
         Ok(())
+    }
+
+    /// The directory under way.
+    fn here(&self) -> &Place {
+        self.levels.last().map_or(&self.top, |level| &level.place)
     }
 
     /// Goes to a directory of the archive, making what is missing on the way.
@@ -158,15 +161,7 @@ impl<'a> Untar<'a> {
                 return Err(Error::Member(lossy(path), "more than 400 directories one in the other"));
             }
             let name = OsStr::from_bytes(&path[at..end]);
-            let base;
-            let place = match self.levels.last() {
-                Some(level) => &level.place,
-                None => {
-                    base = self.copier.place(self.base)?;
-                    &base
-                }
-            };
-            let (place, fresh) = self.copier.make_directory(place, name)?;
+            let (place, fresh) = self.copier.make_directory(self.here(), name)?;
             if fresh {
                 let (uid, gid) = self.looks.owner.unwrap_or((0, 0));
                 own(&place.dir, uid, gid).map_err(Error::at(&place.path))?;

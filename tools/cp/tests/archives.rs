@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use boxed::Box;
 use boxed::support::{busybox, privileged};
+use boxed::{Box, exchanging};
 use store::CreateDoc;
 use testkit::tar::{Member, archive, char_device, dir, fifo, file, hardlink};
 
@@ -177,19 +177,10 @@ fn a_directory_exchanged_under_an_archive_leads_nowhere() {
     symlink(canary.path(), rootfs.join("usr/s")).expect("symlink");
     let members: Vec<Member> = (0..50).map(|n| file(format!("d/f{n}"), "x")).collect();
     let bytes = archive(&members);
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (d, s) = (rootfs.join("usr/d"), rootfs.join("usr/s"));
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = rustix::fs::renameat_with(rustix::fs::CWD, &d, rustix::fs::CWD, &s, exchange);
-            }
-        });
+    exchanging(&rootfs.join("usr/d"), &rootfs.join("usr/s"), || {
         for _ in 0..60 {
             b.pipe(&["-", "box:/usr"], &bytes);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_eq!(std::fs::read_dir(canary.path()).expect("canary").count(), 0);
 }

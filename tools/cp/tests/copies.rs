@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use boxed::support::{busybox, privileged};
-use boxed::{Box, CP};
+use boxed::{Box, CP, exchanging};
 use serde_json::Value;
 use store::CreateDoc;
 
@@ -258,15 +258,7 @@ fn a_directory_exchanged_for_a_link_leads_nowhere() {
     std::fs::create_dir_all(rootfs.join("usr/d")).expect("mkdir");
     std::fs::write(rootfs.join("usr/d/secret"), "own").expect("write");
     symlink(canary.path(), rootfs.join("usr/s")).expect("symlink");
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (d, s) = (rootfs.join("usr/d"), rootfs.join("usr/s"));
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = rustix::fs::renameat_with(rustix::fs::CWD, &d, rustix::fs::CWD, &s, exchange);
-            }
-        });
+    exchanging(&rootfs.join("usr/d"), &rootfs.join("usr/s"), || {
         for n in 0..60 {
             // Whichever it is at the moment: a file of the container's, or a failure that says so.
             b.cp(&["@/file", ":/usr/d/new"]);
@@ -274,7 +266,6 @@ fn a_directory_exchanged_for_a_link_leads_nowhere() {
             b.cp(&[":/usr/d/secret", &format!("@/out{n}")]);
             b.cp(&[":/usr", &format!("@/tree{n}")]);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_eq!(std::fs::read_dir(canary.path()).expect("canary").count(), 1);
     for n in 0..60 {

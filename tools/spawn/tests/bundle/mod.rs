@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::bundle::ALL_CAPABILITIES;
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -130,7 +129,7 @@ impl Bundle {
 
     /// All capabilities in all sets but inheritable and ambient.
     pub(crate) fn privileged(&mut self) -> &mut Self {
-        let all: Vec<Value> = ALL_CAPABILITIES.iter().map(|name| json!(format!("CAP_{name}"))).collect();
+        let all = &runtime::features()["linux"]["capabilities"];
         self.set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}))
     }
 
