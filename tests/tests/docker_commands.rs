@@ -36,6 +36,7 @@ const LIFE: &[Row] = &[
     ("sleep 0.5; oci-exec web ls /detached", 0, "/detached\n", ""),
     ("oci-exec nosuch true", 125, "", "*nosuch*"),
     ("oci-top web", 0, "*PID*CMD\n*sleep 1000*", ""),
+    ("oci-top web -o pid,args", 0, "*PID COMMAND\n*sleep 1000*", ""),
     ("oci-stats --no-stream web", 0, "*CPU %*MEM USAGE / LIMIT*\n*web*%*", ""),
     ("oci-diff web", 0, "A /detached\n", ""),
     ("oci-pause web", 0, "web\n", ""),
