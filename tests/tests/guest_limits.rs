@@ -24,7 +24,7 @@ oci-spawn exec web cat /proc/self/cgroup
 oci-spawn pause web >/dev/null; cat /sys/fs/cgroup/ocipipe/*/cgroup.freeze
 oci-spawn exec web true || echo exec $?
 oci-spawn unpause web >/dev/null; oci-spawn exec web id -u
-oci-spawn stats --no-stream --format json web | grep -c '"PIDs":"1"'
+oci-inspect stats --no-stream --format json web | grep -c '"PIDs":"1"'
 oci-spawn kill web >/dev/null; oci-spawn wait web
 ls /sys/fs/cgroup/ocipipe | grep -c -- - || true
 "#;
@@ -40,7 +40,7 @@ fn limits_bite_on_a_host_of_version_2() {
         "0::/",
         "1",
         "oci-spawn: container web: it is paused",
-        "oci-spawn: hint: oci-spawn resume lets it go on",
+        "oci-spawn: hint: oci-spawn resume web",
         "exec 9",
         "0",
         "1",

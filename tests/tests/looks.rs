@@ -93,3 +93,38 @@ fn three_containers_take_what_they_wrote_and_share_the_rest() {
         hub.world.tool("oci-mount", &["--remove", name]).ok();
     }
 }
+
+#[test]
+fn what_containers_use_is_a_row_for_each_that_runs() {
+    needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
+    let hub = Hub::busybox();
+    for (name, script) in [("busy", "sleep 600 & while :; do :; done"), ("idle", "exec sleep 600")] {
+        let made = hub.container(&["--name", name]);
+        hub.world.feed("oci-spawn", &["-d", "--", "sh", "-c", script], &made.stdout).ok();
+    }
+    hub.container(&["--name", "still"]);
+    let stats = |args: &[&str]| {
+        let args = [&["stats", "--no-stream", "--format", "json"], args].concat();
+        let printed = hub.world.tool("oci-inspect", &args).ok().text();
+        let mut rows: Vec<Value> =
+            printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        rows.sort_by_key(|row| row["Name"].to_string());
+        rows
+    };
+    let rows = stats(&[]);
+    let text = |row: usize, key: &str| rows[row][key].as_str().expect(key).to_string();
+    let number = |row: usize, key: &str| text(row, key).trim_end_matches('%').parse::<f64>().expect(key);
+    assert_eq!((rows.len(), text(0, "Name"), text(1, "Name")), (2, "busy".into(), "idle".into()), "{rows:?}");
+    assert!(number(0, "CPUPerc") > 1.0 && number(1, "CPUPerc") < 1.0, "{rows:?}");
+    assert_eq!((number(0, "PIDs"), number(1, "PIDs")), (2.0, 1.0), "{rows:?}");
+    for row in 0..2 {
+        let usage = text(row, "MemUsage");
+        assert!(usage.contains("iB / ") && !usage.starts_with("0B"), "{usage}");
+        assert_eq!(text(row, "NetIO"), "0B / 0B", "no interface but the loopback one");
+    }
+    assert_eq!(stats(&["still"])[0]["CPUPerc"], "--", "it does not run");
+    assert_eq!(stats(&["-a"]).len(), 3);
+    for name in ["busy", "idle", "still"] {
+        hub.world.tool("oci-mount", &["--remove", "--force", name]).ok();
+    }
+}

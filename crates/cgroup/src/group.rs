@@ -168,6 +168,11 @@ impl Group {
         })
     }
 
+    /// The group that a container's state records; none where it records none, or another program's.
+    pub fn recorded(record: Option<&serde_json::Value>) -> Option<Self> {
+        record.and_then(|value| Self::deserialize(value).ok())
+    }
+
     /// Which version of cgroups it is of.
     pub fn version(&self) -> Version {
         self.version

@@ -26,12 +26,12 @@ enum Kind {
 impl Failure {
     /// A failure of this tool.
     pub fn new(exit: Exit, what: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self { kind: Kind::Own { exit: exit.code(), what: what.into(), why: why.to_string(), hint: None } }
+        Self::with_status(exit.code(), what, why)
     }
 
     /// A failure with a status beyond the table of [`Exit`]: a container's start fails with 125, 126 or 127.
     pub fn with_status(exit: u8, what: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self { kind: Kind::Own { exit, what: what.into(), why: why.to_string(), hint: None } }
+        Self { kind: Kind::Own { exit, what: what.into(), why: unnumbered(why.to_string()), hint: None } }
     }
 
     /// A command line or an input of the wrong kind.
@@ -47,6 +47,17 @@ impl Failure {
     /// The end of a tool whose reader is gone.
     pub fn reader_gone() -> Self {
         Self { kind: Kind::ReaderGone }
+    }
+
+    /// What came of writing to a stream of ours: the end without a word where nobody reads, exit 8 on a full disk.
+    pub fn unwritten(stream: &str, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::reader_gone(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::new(Exit::Space, stream, error)
+            }
+            _ => Self::new(Exit::Other, stream, error),
+        }
     }
 
     /// Adds what can be done about it.
@@ -131,6 +142,17 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Without the number of an error that `std` puts behind its words: it says nothing that these do not.
+fn unnumbered(mut why: String) -> String {
+    const BEGIN: &str = " (os error ";
+    while let Some(at) = why.find(BEGIN) {
+        let digits = why[at + BEGIN.len()..].find(')').map(|end| at + BEGIN.len() + end);
+        let Some(end) = digits else { break };
+        why.replace_range(at..=end, "");
+    }
+    why
+}
+
 /// The most characters of one member of an error line, so that three of them fit into a line in any escaping.
 const CLIPPED: usize = 200;
 
@@ -186,6 +208,15 @@ mod tests {
         let failure = Failure::new(Exit::Content, worst.clone(), &worst).with_hint(worst);
         let line = descriptor::Line::Error(failure.to_line("oci-unpack").expect("travels"));
         assert!(line.to_json().to_string().len() < descriptor::LINE_LIMIT);
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_without_their_numbers() {
+        let why = std::io::Error::from_raw_os_error(2);
+        assert_eq!(Failure::new(Exit::Other, "a", why).to_string(), "a: No such file or directory");
+        let why = "connect: refused (os error 111): tried (os error 1) twice";
+        assert_eq!(Failure::new(Exit::Other, "a", why).to_string(), "a: connect: refused: tried twice");
+        assert_eq!(Failure::new(Exit::Other, "a", "b (os error 1").to_string(), "a: b (os error 1");
     }
 
     #[test]

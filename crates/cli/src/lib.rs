@@ -8,6 +8,7 @@
 //!
 //! Deliberately not here: what the lines speak of. Tools look for that in the store.
 
+mod answer;
 mod args;
 mod failure;
 mod input;
@@ -18,6 +19,7 @@ mod run;
 mod stage;
 pub mod units;
 
+pub use answer::answer;
 pub use args::{Common, LogFormat};
 pub use failure::{During, Failure, escaped};
 pub use kinds::{container_line, image_line, rootfs_line};

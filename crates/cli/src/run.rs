@@ -52,7 +52,8 @@ fn refused(name: &'static str, error: &clap::Error, carries_lines: fn(&[String])
     }
     let text = error.render().to_string();
     let mut paragraphs = text.trim().trim_start_matches("error: ").split("\n\n");
-    let why = paragraphs.next().unwrap_or("wrong").replace('\n', " ");
+    let why = paragraphs.next().unwrap_or("wrong");
+    let why = why.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let failure = Failure::usage("command line", why).with_hint(format!("{name} --help"));
     let words: Vec<String> = options(std::env::args_os().skip(1));
     let mut stage = Stage::new(name, None).with_format(log_format(&words));

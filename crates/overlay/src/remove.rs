@@ -1,5 +1,6 @@
 //! A container's end: unmounted, its files removed, its name free.
 
+use cgroup::Group;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -46,14 +47,10 @@ pub fn remove(container: Container, running: Running) -> Result<()> {
 
 /// Removes its control group where a run has left it, with what lives in it.
 fn end_group(state: &State) -> Result<()> {
-    match group(state) {
+    match Group::recorded(state.group.as_ref()) {
         Some(group) => Ok(group.end()?),
         None => Ok(()),
     }
-}
-
-fn group(state: &State) -> Option<cgroup::Group> {
-    serde_json::from_value(state.group.clone()?).ok()
 }
 
 /// Kills the container's process, which takes all others of its pid namespace along.
@@ -77,7 +74,9 @@ fn kill(container: &Container, state: &State) -> Result<()> {
             return Err(errno).call("pidfd_send_signal", || "KILL".into()).about("killing a container");
         }
     }
-    if let Some(group) = group(state).filter(|group| group.is_frozen().unwrap_or(false)) {
+    if let Some(group) =
+        Group::recorded(state.group.as_ref()).filter(|group| group.is_frozen().unwrap_or(false))
+    {
         // A frozen process of version 1 dies when it is thawed.
         group.kill(KILL)?;
     }

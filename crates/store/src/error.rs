@@ -136,7 +136,7 @@ pub enum Error {
         why: &'static str,
     },
     /// No container has this name or id.
-    #[error("no container {0:?}")]
+    #[error("no container has this name or id")]
     NoContainer(String),
     /// A name that breaks the rules for volumes' names.
     #[error("{name:?} is no name for a volume: {why}")]
@@ -147,7 +147,7 @@ pub enum Error {
         why: &'static str,
     },
     /// No volume has this name.
-    #[error("no volume {0:?}")]
+    #[error("no volume has this name")]
     NoVolume(String),
     /// Something makes use of the volume.
     #[error("the volume {name:?} is in use{}", users(by))]
@@ -307,9 +307,11 @@ impl Classify for Error {
                 "name it with --store to use it all the same, or use a store of your own"
             }
             Self::OtherStore { .. } => "give all stages of a pipeline the same --store",
-            Self::NameTaken { .. } => "choose another --name, or take it over with --replace",
+            Self::NameTaken { .. } => "choose another name; a new container takes it over with --replace",
             Self::Exists { .. } => "choose another --name",
             Self::Ambiguous { .. } => "give more digits",
+            Self::NoContainer(_) => "oci-inspect containers -a lists what there is",
+            Self::NoVolume(_) => "oci-inspect volumes lists what there is",
             Self::NoImage(_) => "oci-inspect images lists what there is, oci-pull fetches more",
             _ => return None,
         };

@@ -51,5 +51,6 @@ pub use layers::{Claim, Form, LayerDraft, LayerMeta, LayerTree};
 pub use leases::Lease;
 pub use open::Store;
 pub use remove::remove_tree;
+pub use size::{Seen, Usage};
 pub use state::{MountId, Process, State};
 pub use volumes::Volume;

@@ -82,6 +82,6 @@ impl Answers {
             return Ok(());
         }
         let text = serde_json::to_string_pretty(&self.array).unwrap_or_default();
-        output::write(descriptor::printable(text + "\n").as_bytes())
+        cli::answer(descriptor::printable(text + "\n").as_bytes())
     }
 }

@@ -6,6 +6,10 @@ use descriptor::Platform;
 
 use crate::form::{Format, Path};
 
+const USAGE: &str = "\
+oci-inspect [OPTIONS] [WHAT]...
+       oci-inspect LIST [OPTIONS]";
+
 const AFTER_HELP: &str = "\
 Without --format: a line in a pipe, a report on a terminal. Lists of images and containers are lines in a pipe and tables on \
 a terminal; all other lists are the same text everywhere.
@@ -22,7 +26,7 @@ The first word decides: a container or an image that is named like a list is rea
 /// Reads lines from stdin where nothing is named. Prints a line in a pipe and a report on a terminal.
 #[derive(Debug, clap::Parser)]
 #[command(name = "oci-inspect", version, max_term_width = 100, disable_help_subcommand = true, after_help = AFTER_HELP)]
-#[command(subcommand_value_name = "LIST", subcommand_help_heading = "Lists")]
+#[command(subcommand_value_name = "LIST", subcommand_help_heading = "Lists", override_usage = USAGE)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) list: Option<List>,

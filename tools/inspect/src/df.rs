@@ -3,16 +3,14 @@
 use cli::{During, Failure};
 use descriptor::{Digest, Status};
 use serde_json::{Value, json};
-use store::{Store, Volume};
+use store::{Seen, Store, Volume, short};
 
 use crate::args::DfArgs;
 use crate::docker;
 use crate::lists::{no_lines, tell};
-use crate::output;
 use crate::sharing::{ContainerUse, ImageUse, Sharing, bytes};
 use crate::table::{Column, fixed, flexible};
-use crate::text::{repository_and_tag, short, size};
-use crate::usage::Seen;
+use crate::text::{repository_and_tag, size};
 
 /// What is neither images, containers nor volumes.
 const REST: [&str; 8] = ["ingest", "staging", "leases", "refs", "names", "index.json", "events", "events.1"];
@@ -76,9 +74,9 @@ pub(crate) fn df(store: &Store, args: &DfArgs) -> Result<(), Failure> {
         return tell(&[all], &args.form, &[]);
     }
     for (title, _, rows, columns) in parts {
-        output::write(format!("{title}\n\n").as_bytes())?;
+        cli::answer(format!("{title}\n\n").as_bytes())?;
         tell(&rows, &args.form, columns)?;
-        output::write(b"\n")?;
+        cli::answer(b"\n")?;
     }
     counted.sums()
 }
@@ -164,7 +162,7 @@ impl Counted {
     fn sums(&self) -> Result<(), Failure> {
         let (total, apart) = (self.total(), self.without_sharing());
         let text = format!("\n{} in all; {} if nothing were shared\n", size(total), size(apart));
-        output::write(text.as_bytes())
+        cli::answer(text.as_bytes())
     }
 
     fn images(&self) -> Vec<Value> {

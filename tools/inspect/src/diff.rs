@@ -54,7 +54,7 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<(), Failure> {
     if args.format == Some(Format::Json) {
         let row = |(kind, path): &Change| json!({"Kind": kind.letter(), "Path": path.to_string_lossy()});
         let text: String = changes.iter().map(|change| format!("{}\n", row(change))).collect::<String>();
-        return output::write(descriptor::printable(text).as_bytes());
+        return cli::answer(descriptor::printable(text).as_bytes());
     }
     let mut bytes = Vec::new();
     for (kind, path) in &changes {
@@ -67,7 +67,7 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<(), Failure> {
         }
         bytes.push(b'\n');
     }
-    output::write(&bytes)
+    cli::answer(&bytes)
 }
 
 fn changes(container: &Container) -> Result<Vec<Change>, Failure> {

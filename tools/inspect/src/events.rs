@@ -51,7 +51,7 @@ pub(crate) fn events(store: &Store, args: &EventsArgs) -> Result<(), Failure> {
 fn tell(event: &Event, format: Option<&Format>) -> Result<(), Failure> {
     let text = match format {
         Some(Format::Json) => {
-            return output::write(descriptor::printable(document(event).to_string() + "\n").as_bytes());
+            return cli::answer(descriptor::printable(document(event).to_string() + "\n").as_bytes());
         }
         Some(Format::Template(template)) => template.clone().with_escapes().fill(&document(event))?,
         _ => sentence(event),

@@ -163,15 +163,29 @@ impl Path {
     /// Exit 3 where the document does not have it.
     pub(crate) fn of<'a>(&self, document: &'a Value) -> Result<&'a Value, Failure> {
         descend(document, &self.0).ok_or_else(|| {
-            let hint = match document {
+            let (above, inner) = self.nearest(document);
+            let hint = match inner {
                 Value::Object(all) => {
-                    format!("it has {}", all.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+                    format!("{above} has {}", all.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
                 }
-                _ => "it has no members".into(),
+                Value::Array(all) => format!("{above} has {} elements, from 0 on", all.len()),
+                _ => format!("{above} has no members"),
             };
             Failure::new(Exit::NotFound, format!("member {:?}", self.0), "there is none of this name")
                 .with_hint(hint)
         })
+    }
+}
+
+impl Path {
+    /// The innermost member on the way that is there, and what it is called.
+    fn nearest<'a>(&self, document: &'a Value) -> (&str, &'a Value) {
+        let ends: Vec<usize> = self.0.match_indices('.').map(|(at, _)| at).collect();
+        let found = ends.into_iter().rev().find_map(|end| {
+            let above = &self.0[..end];
+            Some((above, descend(document, above)?))
+        });
+        found.unwrap_or(("it", document))
     }
 }
 
@@ -264,6 +278,16 @@ mod tests {
         for path in ["Nothing", "Mounts.1", "Mounts.x", "State.Pid.x", "Labels.a.b.c", "name"] {
             let failure = path.parse::<Path>().expect(path).of(&document()).expect_err(path);
             assert_eq!(failure.exit(), 3, "{path}");
+        }
+        for (path, want) in [
+            ("Nothing", "it has Name, State"),
+            ("State.Nothing", "State has Pid, Running, Error"),
+            ("Mounts.7", "Mounts has 1 elements"),
+            ("State.Pid.x", "State.Pid has no members"),
+        ] {
+            let failure = path.parse::<Path>().expect(path).of(&document()).expect_err(path);
+            let hint = failure.to_line("t").and_then(|line| line.hint).expect("a hint");
+            assert!(hint.starts_with(want), "{path}: {hint}");
         }
         assert!("".parse::<Path>().is_err());
         assert_eq!(".".parse::<Path>().expect("all").of(&document()).expect("all"), &document());

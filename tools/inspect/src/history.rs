@@ -11,7 +11,7 @@ use crate::docker;
 use crate::find::{Thing, find};
 use crate::lists::{no_lines, tell, tell_ids};
 use crate::table::{Column, fixed, flexible};
-use crate::text::{self, created_at, cut, short};
+use crate::text::{self, created_at, cut, shown_id};
 
 /// The most characters of a step in the table.
 const STEP: usize = 45;
@@ -28,15 +28,14 @@ const COLUMNS: [(Column, &str); 5] = [
 /// Shows its steps, the last one first.
 pub(crate) fn history(store: &Store, args: &HistoryArgs, ids_only: bool) -> Result<(), Failure> {
     no_lines(&args.form)?;
-    let what = || format!("image {:?}", args.image);
+    let what = || format!("{:?}", args.image);
     let Thing::Image(line) = find(store, &args.image)? else {
         return Err(Failure::usage(what(), "it is no image"));
     };
     let image = store.image(&line.descriptor.digest, args.platform.as_ref()).during(what)?;
     let config = docker::config(store, &image)?;
     let now = SystemTime::now();
-    let id =
-        if args.form.no_trunc { image.config_digest.to_string() } else { short(&image.config_digest.hex()) };
+    let id = shown_id(&image.config_digest.to_string(), args.form.no_trunc);
     let mut rows: Vec<Value> = steps(store, &image, &config)
         .into_iter()
         .rev()

@@ -21,7 +21,7 @@ pub(crate) fn show(
     let what = || name(&line);
     if args.raw {
         let bytes = store.read_document(&line.descriptor.digest, DOCUMENT_LIMIT).during(what)?;
-        return output::write(&bytes);
+        return cli::answer(&bytes);
     }
     let (document, _) =
         store.document(&line.descriptor.digest, Some(&line.descriptor.media_type)).during(what)?;

@@ -1,16 +1,17 @@
-//! What of a running container the kernel knows: its processes and its control groups.
+//! A container that runs: its first process and its control group, by which the kernel tells of it.
 
 use cgroup::Group;
 use cli::{During, Failure};
 use descriptor::{Exit, Status};
-use store::{Container, State};
+use runtime::Usage;
+use store::Container;
 
 /// A container that runs or is paused.
 pub(crate) struct Live {
     /// Its first process.
-    pub(crate) pid: u32,
-    /// Its control groups, where it has any.
-    pub(crate) group: Option<Group>,
+    init: u32,
+    /// Its control group, where it has one.
+    group: Option<Group>,
 }
 
 impl Live {
@@ -21,7 +22,8 @@ impl Live {
     pub(crate) fn of(container: &Container) -> Result<Option<Self>, Failure> {
         let state = container.settle().during(|| format!("container {}", container.name()))?;
         let lives = matches!(state.now(), Status::Running | Status::Paused);
-        Ok(state.pid.filter(|_| lives).map(|pid| Self { pid, group: group(&state) }))
+        let group = Group::recorded(state.group.as_ref());
+        Ok(state.pid.filter(|_| lives).map(|init| Self { init, group }))
     }
 
     /// As [`Live::of`], where nothing else will do.
@@ -29,39 +31,28 @@ impl Live {
     /// # Errors
     /// Exit 9 where it does not run.
     pub(crate) fn must(container: &Container) -> Result<Self, Failure> {
-        let stopped =
-            || Failure::new(Exit::Conflict, format!("container {}", container.name()), "it does not run");
+        let stopped = || {
+            Failure::new(Exit::Conflict, format!("container {}", container.name()), "it is not running")
+                .with_hint(format!("oci-spawn start {}", container.name()))
+        };
         Self::of(container)?.ok_or_else(stopped)
     }
 
-    /// All its processes: those of its groups, or of its pid namespace where it has none.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        let group = self.group.as_ref().and_then(|group| group.processes(true).ok());
-        let of_group = group.unwrap_or_default();
+    /// All its processes.
+    ///
+    /// # Errors
+    /// Those of [`runtime::processes_of`]; exit 7 where it has neither a control group nor a pid namespace of its own.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>, Failure> {
+        let found = runtime::processes_of(self.group.as_ref(), self.init);
+        let found = found.during(|| "the container's processes".into())?;
         let mut all: Vec<u32> =
-            of_group.iter().filter_map(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()).collect();
-        if all.is_empty() {
-            all = self.of_namespace();
-        }
+            found.iter().filter_map(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()).collect();
         all.sort_unstable();
-        all
+        Ok(all)
     }
 
-    fn of_namespace(&self) -> Vec<u32> {
-        let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let own = namespace(self.pid);
-        let is_shared = own.is_none() || own == namespace(std::process::id());
-        if is_shared {
-            return vec![self.pid];
-        }
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| namespace(*pid) == own).collect()
+    /// What it uses; none where that cannot be told, or not any more.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        Usage::of(self.group.as_ref(), self.init).ok()
     }
-}
-
-/// The groups as the state records them; what cannot be read is none.
-fn group(state: &State) -> Option<Group> {
-    let group: Group = serde_json::from_value(state.group.clone()?).ok()?;
-    (!group.is_none()).then_some(group)
 }

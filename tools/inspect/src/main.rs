@@ -25,7 +25,6 @@ mod table;
 mod text;
 mod top;
 mod tree;
-mod usage;
 
 fn main() -> std::process::ExitCode {
     cli::run_with("oci-inspect", args::carries_lines, run::run)

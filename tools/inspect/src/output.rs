@@ -1,10 +1,9 @@
 //! What goes to stdout beside lines: reports, JSON, exact bytes.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
-use cli::{Failure, escaped};
-use descriptor::Exit;
+use cli::{Failure, answer, escaped};
 use serde_json::Value;
 
 /// Whether a person reads stdout.
@@ -19,31 +18,20 @@ pub(crate) fn width() -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-/// Writes all bytes.
-pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    written.map_err(|e| match e.kind() {
-        std::io::ErrorKind::BrokenPipe => Failure::reader_gone(),
-        std::io::ErrorKind::StorageFull => Failure::new(Exit::Space, "stdout", e),
-        _ => Failure::new(Exit::Other, "stdout", e),
-    })
-}
-
 /// Writes a JSON value: indented for a person, otherwise on one line.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     let text = if to_a_person() { format!("{value:#}\n") } else { format!("{value}\n") };
-    write(descriptor::printable(text).as_bytes())
+    answer(descriptor::printable(text).as_bytes())
 }
 
 /// Writes a text: exactly, or with what steers a terminal escaped where one reads it.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     if !to_a_person() {
-        return write(text.as_bytes());
+        return answer(text.as_bytes());
     }
     let lines: Vec<String> =
         text.split('\n').map(|line| line.split('\t').map(escaped).collect::<Vec<_>>().join("\t")).collect();
-    write(lines.join("\n").as_bytes())
+    answer(lines.join("\n").as_bytes())
 }
 
 /// A document of ours: a line's members, or others, and which schema it has.
@@ -82,6 +70,6 @@ impl Report {
             let _ = writeln!(text, "{shown:width$}  {}", escaped(value));
             last = label;
         }
-        write(format!("{text}\n").as_bytes())
+        answer(format!("{text}\n").as_bytes())
     }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use cli::{During, Failure};
 use descriptor::{Digest, Status};
-use store::{Form, Store};
+use store::{Form, Seen, Store};
 
 use crate::docker::image_name;
 use crate::lists::containers::entry;
 use crate::survey;
 use crate::text::familiar;
-use crate::usage::{self, Seen};
 
 /// An image.
 #[derive(Debug, Clone)]
@@ -110,9 +109,7 @@ fn layer_path(diff_id: &Digest) -> String {
 /// # Errors
 /// A failed call.
 pub(crate) fn bytes(store: &Store, path: &str, seen: &mut Seen) -> Result<u64, Failure> {
-    let usage = usage::of(store.dir(), path, seen);
-    let about = |source| store::Error::Call { path: path.to_string(), source };
-    Ok(usage.map_err(about).during(|| "what it takes on the disk".into())?.allocated)
+    Ok(store.usage(path, seen).during(|| "what it takes on the disk".into())?.allocated)
 }
 
 /// Every image once, with all its names.

@@ -90,7 +90,7 @@ impl Table {
     /// A failed write.
     pub(crate) fn write(&self, whole: bool) -> Result<(), Failure> {
         let width = if whole { None } else { output::width() };
-        output::write(self.render(width).as_bytes())
+        cli::answer(self.render(width).as_bytes())
     }
 }
 

@@ -8,19 +8,35 @@ use registry::Reference;
 /// A moment that never was, as documents of docker write it.
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Bytes for people: decimal units, three digits, no zeros at the end.
+/// Bytes of disk and of traffic: decimal units, three digits, no zeros at the end.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    scaled(bytes, 1000.0, 3, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// Bytes of memory: binary units, four digits, no zeros at the end.
+pub(crate) fn binary(bytes: u64) -> String {
+    scaled(bytes, 1024.0, 4, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+}
+
+/// As Go's `%.3g` and `%.4g` have it for the numbers that remain.
+fn scaled(bytes: u64, base: f64, digits: usize, units: &[&str]) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    while value >= base && unit + 1 < units.len() {
+        value /= base;
         unit += 1;
     }
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let before = match value {
+        _ if unit == 0 => digits,
+        value if value < 10.0 => 1,
+        value if value < 100.0 => 2,
+        value if value < 1000.0 => 3,
+        _ => 4,
+    };
+    let decimals = digits.saturating_sub(before);
     let text = format!("{value:.decimals$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{}", UNITS[unit])
+    format!("{text}{}", units[unit])
 }
 
 /// How long ago a moment was, without the word "ago"; none for what is no moment.
@@ -77,9 +93,9 @@ pub(crate) fn repository_and_tag(name: Option<&str>) -> (String, String) {
     }
 }
 
-/// The first digits of a digest or id, as docker shows them.
-pub(crate) fn short(hex: &str) -> String {
-    hex.chars().take(12).collect()
+/// An id or a digest in a table: its first digits, or all of it.
+pub(crate) fn shown_id(text: &str, whole: bool) -> String {
+    if whole { text.into() } else { store::short(text).into() }
 }
 
 /// At most so many characters, the last one an ellipsis where some are left out.
@@ -110,6 +126,20 @@ mod tests {
             (u64::MAX, "18.4EB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn memory_is_told_in_binary_units() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1536, "1.5KiB"),
+            (1000 << 10, "1000KiB"),
+            (12_910_592, "12.31MiB"),
+            (8 << 30, "8GiB"),
+        ] {
+            assert_eq!(binary(bytes), text);
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn top(store: &Store, args: &TopArgs, ids_only: bool) -> Result<(), F
     let live = Live::must(&container)?;
     let users = users();
     // One that has ended since has no row.
-    let rows: Vec<Value> = live.processes().into_iter().filter_map(|pid| row(pid, &users)).collect();
+    let rows: Vec<Value> = live.processes()?.into_iter().filter_map(|pid| row(pid, &users)).collect();
     if ids_only { tell_ids(&rows, "PID") } else { tell(&rows, &args.form, &COLUMNS) }
 }
 

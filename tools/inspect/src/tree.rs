@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cli::{Failure, escaped};
 use descriptor::Digest;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Seen, Store};
 
 use crate::args::{LayersArgs, TreeArgs};
 use crate::docker;
@@ -14,8 +14,7 @@ use crate::lists::{no_lines, tell, tell_ids};
 use crate::output;
 use crate::sharing::Sharing;
 use crate::table::{Column, fixed, flexible};
-use crate::text::{short, size};
-use crate::usage::Seen;
+use crate::text::{shown_id, size};
 
 const COLUMNS: [(Column, &str); 5] = [
     (fixed("LAYER"), "ID"),
@@ -53,7 +52,7 @@ fn row(sharing: &Sharing, layer: &Digest, whole: bool) -> Value {
     let images = sharing.images.iter().filter(|image| image.layers.contains(layer));
     let users: Vec<String> = images.map(|image| name_of(&image.names, &image.digest)).collect();
     json!({
-        "ID": if whole { layer.to_string() } else { short(&layer.hex()) },
+        "ID": shown_id(&layer.to_string(), whole),
         "Size": bytes.map_or_else(|| "not unpacked".into(), |bytes| size(*bytes)), "Bytes": bytes,
         "Images": sharing.images_with(layer), "Containers": sharing.containers_with(layer),
         "UsedBy": users.join(", "),
@@ -61,7 +60,7 @@ fn row(sharing: &Sharing, layer: &Digest, whole: bool) -> Value {
 }
 
 fn name_of(names: &[String], digest: &Digest) -> String {
-    if names.is_empty() { short(&digest.hex()) } else { names.join(", ") }
+    if names.is_empty() { shown_id(&digest.to_string(), false) } else { names.join(", ") }
 }
 
 /// Layers that lie upon the same ones.
@@ -106,7 +105,7 @@ pub(crate) fn tree(store: &Store, args: &TreeArgs) -> Result<(), Failure> {
         .into_iter()
         .map(|line| width.map_or_else(|| line.clone(), |width| crate::text::cut(&line, width)) + "\n")
         .collect();
-    output::write(format!("{text}{}\n", picture.sum()).as_bytes())
+    cli::answer(format!("{text}{}\n", picture.sum()).as_bytes())
 }
 
 struct Picture<'a> {
@@ -154,7 +153,7 @@ impl Picture<'_> {
             .map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }))
             .collect();
         let users = if users.is_empty() { "nobody".into() } else { users.join(", ") };
-        lines.push(format!("{first}layer {}  {bytes}  {users}", short(&layer.hex())));
+        lines.push(format!("{first}layer {}  {bytes}  {users}", shown_id(&layer.to_string(), false)));
         for &index in &node.images {
             let image = &self.sharing.images[index];
             lines.push(format!("{rest}image {}", escaped(&name_of(&image.names, &image.digest))));

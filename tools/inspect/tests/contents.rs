@@ -274,13 +274,28 @@ fn volumes_are_listed_by_name_and_filter() {
     }
 }
 
+/// A process in a pid namespace of its own, and who keeps it.
+fn apart() -> (std::process::Child, u32) {
+    let words = ["--pid", "--fork", "--kill-child", "sleep", "60"];
+    let keeper = Command::new("unshare").args(words).stdin(Stdio::null()).spawn().expect("unshare");
+    let children = format!("/proc/{0}/task/{0}/children", keeper.id());
+    loop {
+        let text = std::fs::read_to_string(&children).expect("its children");
+        if let Ok(pid) = text.trim().parse::<u32>()
+            && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        {
+            return (keeper, pid);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn top_and_stats_show_what_runs() {
     let f = fixture();
-    let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("spawn");
-    f.container(&CreateDoc { name: "runs".into(), ..CreateDoc::default() }, &json!({}), |state| {
-        state.set_running(child.id())
-    });
+    let (mut keeper, pid) = apart();
+    let named = |name: &str| CreateDoc { name: name.into(), ..CreateDoc::default() };
+    f.container(&named("runs"), &json!({}), |state| state.set_running(pid));
     let top = f.text(&["top", "runs"]);
     let rows: Vec<&str> = top.lines().collect();
     assert_eq!(
@@ -289,19 +304,28 @@ fn top_and_stats_show_what_runs() {
     );
     let cells: Vec<&str> = rows[1].split_whitespace().collect();
     assert_eq!(
-        (cells[1], cells[6], cells[7], cells[8]),
-        (&*child.id().to_string(), "00:00:00", "sleep", "60"),
+        (cells[0], cells[1], cells[2]),
+        ("root", &*pid.to_string(), &*keeper.id().to_string()),
         "{top}"
     );
-    assert_eq!(f.text(&["top", "-q", "runs"]), format!("{}\n", child.id()));
+    assert_eq!((cells[6], cells[7], cells[8]), ("00:00:00", "sleep", "60"), "{top}");
+    assert_eq!(rows.len(), 2, "{top}");
+    assert_eq!(f.text(&["top", "-q", "runs"]), format!("{pid}\n"));
     let out = f.run(&["top", "web"], b"");
     assert_eq!(out.status.code(), Some(9), "what does not run has no processes");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("hint: oci-spawn start web"), "{out:?}");
 
-    let stats = f.text(&["stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}}"]);
-    assert_eq!(stats, "runs --\n", "one without groups of its own");
-    assert_eq!(f.text(&["stats", "-a", "--no-stream", "--format", "{{.Name}}"]), "runs\nweb\n");
-    child.kill().expect("kill");
-    child.wait().expect("wait");
+    // Without a control group its processes are counted one by one.
+    let stats = ["stats", "--no-stream", "--format"];
+    let text = f.text(&[&stats[..], &["{{.Name}} {{.CPUPerc}} {{.PIDs}}"]].concat());
+    assert!(text.starts_with("runs ") && text.ends_with("% 1\n"), "{text}");
+    // With neither that nor a pid namespace nobody can tell which they are.
+    f.container(&named("plain"), &json!({}), |state| state.set_running(std::process::id()));
+    assert_eq!(f.run(&["top", "plain"], b"").status.code(), Some(7));
+    assert_eq!(f.text(&[&stats[..], &["{{.Name}} {{.PIDs}}", "plain"]].concat()), "plain --\n");
+    assert_eq!(f.text(&[&stats[..], &["{{.Name}}", "-a"]].concat()), "plain\nruns\nweb\n");
+    keeper.kill().expect("kill");
+    keeper.wait().expect("wait");
     assert_eq!(f.run(&["stats", "--no-stream", "nobody"], b"").status.code(), Some(3));
 }
 

@@ -1,7 +1,5 @@
 //! Names of images. What has no name any more is still there: its blobs and layers are not removed here.
 
-use std::io::Write;
-
 use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, Digest, Exit};
 use store::{Document, Store};
@@ -33,10 +31,7 @@ fn one(store: &Store, name: &str, args: &Args) -> Result<(), Failure> {
     if !args.dry_run && !store.untag(&name).during(what)? {
         return Err(missing());
     }
-    match writeln!(std::io::stdout(), "Untagged: {name}") {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
-        written => written.map_err(|e| Failure::new(Exit::Other, "stdout", e)),
-    }
+    cli::answer(format!("Untagged: {name}\n"))
 }
 
 fn is_last(store: &Store, image: &Descriptor) -> store::Result<bool> {

@@ -1,9 +1,6 @@
 //! Find what nothing uses, remove it, say what it was.
 
-use std::io::Write;
-
 use cli::{During, Failure, Stage, human_bytes};
-use descriptor::Exit;
 use store::filter::Of;
 use store::{Filters, Store};
 
@@ -51,12 +48,6 @@ impl Broom<'_> {
     /// Prints what goes, or would.
     pub(crate) fn tell(&mut self, kind: &str, name: &str, bytes: u64) -> Result<(), Failure> {
         self.freed += bytes;
-        let mut stdout = std::io::stdout().lock();
-        let written = writeln!(stdout, "{kind} {name}").and_then(|()| stdout.flush());
-        written.map_err(|e| match e.kind() {
-            std::io::ErrorKind::BrokenPipe => Failure::reader_gone(),
-            std::io::ErrorKind::StorageFull => Failure::new(Exit::Space, "stdout", e),
-            _ => Failure::new(Exit::Other, "stdout", e),
-        })
+        cli::answer(format!("{kind} {name}\n"))
     }
 }

@@ -40,6 +40,7 @@ impl Push {
     /// Pushes the image of each line as it comes: the stage before may still be at work on its layers.
     fn lines(&self, stage: &mut Stage) -> Result<u8, Failure> {
         let lines = stage.lines()?;
+        let lines = lines.map(|line| line.map_err(or_image));
         let mut seen = 0;
         Ok(stage.for_each(lines, |stage, line| {
             seen += 1;
@@ -98,6 +99,14 @@ impl Push {
         let reference = reference
             .ok_or_else(|| Failure::usage("destination", why).with_hint("name one: oci-push DEST"))?;
         Ok(Place::Registry(reference.parse().during(|| "the image's reference".into())?))
+    }
+}
+
+/// No line came: perhaps an image of the store was meant.
+fn or_image(failure: Failure) -> Failure {
+    match failure.exit() == Exit::Upstream.code() {
+        true => failure.with_hint("--image REF names an image of the store"),
+        false => failure,
     }
 }
 

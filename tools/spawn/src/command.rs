@@ -1,4 +1,4 @@
-//! The container's stop signal, as its image names it.
+//! Signals by name: the one that ends a container, as its image has it, and those of options.
 
 use std::collections::HashMap;
 
@@ -11,4 +11,9 @@ pub(crate) const SIGTERM: i32 = 15;
 pub(crate) fn stop_signal(annotations: Option<&HashMap<String, String>>) -> i32 {
     let named = annotations.and_then(|all| all.get(STOP_SIGNAL_ANNOTATION));
     named.and_then(|name| number(name)).unwrap_or(SIGTERM)
+}
+
+/// A signal's number, as an option has it.
+pub(crate) fn signal(text: &str) -> Result<i32, String> {
+    number(text).ok_or_else(|| format!("{text:?} is no signal"))
 }

@@ -32,7 +32,7 @@ pub(crate) fn note(state: &mut State, group: Option<&Group>) {
 
 /// The group that is noted.
 pub(crate) fn noted(state: &State) -> Option<Group> {
-    serde_json::from_value(state.group.clone()?).ok()
+    Group::recorded(state.group.as_ref())
 }
 
 /// Removes the group, with what is left in it; one that cannot be removed stays noted, for the next start or the container's
@@ -73,8 +73,5 @@ pub(crate) fn of_running(container: &Container, state: &mut State) -> Result<Gro
 /// The processes of a container that runs.
 pub(crate) fn processes(state: &State) -> Result<Vec<Pid>, Failure> {
     let what = || "the container's processes".to_string();
-    match noted(state).filter(|group| !group.is_none()) {
-        Some(group) => group.processes(true).during(what),
-        None => runtime::lifecycle::members(state.pid.unwrap_or(0)).during(what),
-    }
+    runtime::processes_of(noted(state).as_ref(), state.pid.unwrap_or(0)).during(what)
 }

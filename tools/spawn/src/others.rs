@@ -74,7 +74,7 @@ fn process_of(store: &Store, id: &str) -> Result<OwnedFd, Failure> {
         store.container(id).during(|| format!("the container whose namespace this one shares, {id}"))?;
     let what = || format!("container {}, whose namespace this one shares", other.name());
     let idle = || {
-        Failure::new(Exit::Conflict, what(), "it does not run")
+        Failure::new(Exit::Conflict, what(), "it is not running")
             .with_hint(format!("oci-spawn start {}", other.name()))
     };
     let pid = other.state().during(what)?.pid.ok_or_else(idle)?;

@@ -164,33 +164,3 @@ fn limits_are_changed_at_once_and_for_the_next_start() {
         assert_eq!(code(&world.spawn(b"", &["update", name])), 2);
     }
 }
-
-#[test]
-fn what_containers_use_is_a_line_for_each_that_runs() {
-    let Some(world) = World::new() else { return };
-    let (front, tool) = sleeping(&world, "front", false, &[]);
-    let (back, _) = sleeping(&world, "back", true, &[]);
-    assert_eq!(code(&world.spawn(b"", &["exec", "-d", "back", "sh", "-c", "while :; do :; done"])), 0);
-    let output = world.spawn(b"", &["stats", "--no-stream", "--format", "json"]);
-    let printed = text(&output.stdout);
-    let mut lines: Vec<serde_json::Value> =
-        printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    lines.sort_by_key(|line| line["Name"].to_string());
-    assert_eq!(lines.len(), 2, "{output:?}");
-    let number = |line: &serde_json::Value, key: &str| {
-        line[key].as_str().and_then(|text| text.trim_end_matches('%').parse::<f64>().ok()).expect("a number")
-    };
-    assert_eq!((lines[0]["Name"].as_str(), lines[1]["Name"].as_str()), (Some("back"), Some("front")));
-    assert!(number(&lines[0], "CPUPerc") > 1.0 && number(&lines[1], "CPUPerc") < 1.0, "{printed}");
-    assert_eq!((number(&lines[0], "PIDs"), number(&lines[1], "PIDs")), (2.0, 1.0), "{printed}");
-    for line in &lines {
-        let usage = line["MemUsage"].as_str().expect("text");
-        assert!(usage.contains("iB / ") && !usage.starts_with("0B"), "{printed}");
-    }
-    let output = world.spawn(b"", &["stats", "--no-stream", "back"]);
-    assert_eq!(text(&output.stdout).lines().count(), 2, "{output:?}");
-    end(&world, &front, tool);
-    end(&world, &back, None);
-    assert_eq!(code(&world.spawn(b"", &["stats", "--no-stream", "back"])), 9);
-    assert_eq!(code(&world.spawn(b"", &["stats", "--no-stream"])), 0);
-}

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use store::{Container, CreateDoc, Image, State, Store};
 
 use crate::docker::{host_config, image, with_all_members};
+use crate::survey;
 use crate::text::{NEVER, familiar};
-use crate::{survey, usage};
 
 /// What a document is made of, read once.
 struct Parts<'a> {
@@ -42,7 +42,7 @@ pub(crate) fn container(container: &Container, sizes: bool) -> Result<Value, Fai
     value["HostConfig"] = host_config::host_config(&parts.create, &parts.spec);
     value["GraphDriver"] = json!({"Data": parts.directories(), "Name": "overlay2"});
     if sizes {
-        let own = usage::content(container).during(what)?;
+        let own = container.written().during(what)?.content;
         let below = parts.image.as_ref().map_or(0, |one| image::size_of(container.store(), one));
         value["SizeRw"] = json!(own);
         value["SizeRootFs"] = json!(own + below);

@@ -10,13 +10,13 @@ use store::filter::{ContainerFilter, Filters, Of};
 use store::{Container, CreateDoc, State, Store};
 
 use crate::args::{ContainersArgs, ListForm};
+use crate::container;
 use crate::docker::{self, exit_code, image_name};
 use crate::find::{Thing, find};
 use crate::form::{Format, plain};
 use crate::lists::{Rows, tell, tell_ids, wanted};
 use crate::table::{Column, fixed, flexible};
-use crate::text::{self, created_at, cut, short};
-use crate::{container, usage};
+use crate::text::{self, created_at, cut, shown_id};
 
 /// The most characters of a command in the table, its quotes aside.
 const COMMAND: usize = 20;
@@ -68,7 +68,8 @@ pub(crate) fn containers(
 /// Those that are asked for.
 fn entries(store: &Store, args: &ContainersArgs) -> Result<Vec<Entry>, Failure> {
     let what = || "containers".to_string();
-    let filters = Filters::parse(Of::Containers, &args.filter).during(what)?;
+    let given = || format!("--filter {}", args.filter.join(" --filter "));
+    let filters = Filters::parse(Of::Containers, &args.filter).during(given)?;
     let last = args.last.or(args.latest.then_some(1));
     let of_all = ["status", "exited"].iter().any(|key| !filters.values(key).is_empty());
     let all = args.all || last.is_some() || of_all;
@@ -76,7 +77,7 @@ fn entries(store: &Store, args: &ContainersArgs) -> Result<Vec<Entry>, Failure> 
         Ok(Thing::Image(line)) => Some(line.descriptor.digest),
         _ => None,
     };
-    let filter = ContainerFilter::new(store, filters, image_of).during(what)?;
+    let filter = ContainerFilter::new(store, filters, image_of).during(given)?;
     let mut entries: Vec<Entry> = Vec::new();
     for container in store.containers().during(what)? {
         // Removed since the list was read, or damaged: --check tells of that.
@@ -142,14 +143,11 @@ fn row(
     labels.extend(create.labels.clone());
     let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
     let mounts = create.mounts.iter().map(|mount| mount.source.clone().unwrap_or_else(|| mount.kind.clone()));
-    let image = facts.name.clone();
-    let image = match image.strip_prefix("sha256:") {
-        Some(hex) if !form.no_trunc => short(hex),
-        _ => image,
-    };
+    let is_digest = facts.name.starts_with("sha256:");
+    let image = if is_digest { shown_id(&facts.name, form.no_trunc) } else { facts.name.clone() };
     let mut value = json!({
         "Command": format!("\"{command}\""), "CreatedAt": created_at(created),
-        "ID": if form.no_trunc { container.id().to_string() } else { short(container.id()) },
+        "ID": shown_id(container.id(), form.no_trunc),
         "Image": image, "Labels": labels.collect::<Vec<_>>().join(","),
         "LocalVolumes": create.mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
         "Mounts": mounts.collect::<Vec<_>>().join(","), "Names": container.name(), "Networks": create.network,
@@ -157,10 +155,10 @@ fn row(
         "Status": status(entry, now),
     });
     if sizes {
-        let own = match usage::content(container) {
+        let own = match container.written() {
             // Removed since the list was read.
             Err(store::Error::Call { source, .. }) if source.is_not_found() => 0,
-            counted => counted.during(|| format!("container {}", container.name()))?,
+            counted => counted.during(|| format!("container {}", container.name()))?.content,
         };
         let below = facts.bytes;
         value["Size"] = json!(format!("{} (virtual {})", text::size(own), text::size(own + below)));

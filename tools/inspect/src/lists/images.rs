@@ -13,7 +13,7 @@ use crate::args::{ImagesArgs, ListForm};
 use crate::find::{self, Thing};
 use crate::lists::{Rows, tell, tell_ids, wanted};
 use crate::table::{Column, fixed, flexible};
-use crate::text::{self, created_at, repository_and_tag, short};
+use crate::text::{self, created_at, repository_and_tag, shown_id};
 use crate::{docker, survey};
 
 const COLUMNS: [(Column, &str); 6] = [
@@ -104,7 +104,7 @@ fn row(store: &Store, entry: &Entry, form: &ListForm, now: SystemTime) -> Value 
     json!({
         "Containers": "N/A", "CreatedAt": created_at(&created), "CreatedSince": text::ago(&created, now, "N/A"),
         "Digest": entry.line.descriptor.digest,
-        "ID": if form.no_trunc { id.to_string() } else { short(&id.hex()) },
+        "ID": shown_id(&id.to_string(), form.no_trunc),
         "Repository": repository, "SharedSize": "N/A", "Size": format!("{}{incomplete}", text::size(bytes)),
         "Tag": tag, "UniqueSize": "N/A", "VirtualSize": text::size(bytes), "Bytes": bytes,
         "Complete": entry.line.complete,

@@ -51,7 +51,7 @@ pub(crate) fn tell(rows: &[Value], form: &ListForm, columns: &[(Column, &str)]) 
     match &form.format {
         Some(Format::Json) => {
             let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
-            output::write(descriptor::printable(text).as_bytes())
+            cli::answer(descriptor::printable(text).as_bytes())
         }
         Some(Format::Template(template)) => {
             let template = template.clone().with_escapes();

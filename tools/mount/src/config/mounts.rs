@@ -32,7 +32,7 @@ impl Planned {
 
     /// A bind of a file or directory of the host.
     pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> Result<Self, Failure> {
-        let what = || format!("-v {}", source.display());
+        let what = || format!("mounting {}", source.display());
         let kind = match rustix::fs::stat(source) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => Kind::Directory,
             Ok(_) => Kind::File,

@@ -9,9 +9,6 @@ use store::{CreateDoc, Store};
 
 use crate::etc;
 
-/// The digits of a short id, docker's default host name.
-const SHORT_ID: usize = 12;
-
 /// A container's namespaces. One of another container is named by a path that no host has, so that a runtime that cannot
 /// look for that container's process starts nothing: `ns/<type>` in its directory below `containers`.
 pub(super) fn namespaces(doc: &CreateDoc, containers: &Path) -> Result<Vec<LinuxNamespace>, Failure> {
@@ -59,7 +56,7 @@ pub(crate) fn names(doc: &CreateDoc, id: &str, store: &Store) -> Result<Names, F
         (Some(chosen), _) => chosen.clone(),
         (None, Some(other)) => etc::name_of(store, other)?,
         (None, None) if doc.network == "host" || is_hosts => etc::host_name()?,
-        (None, None) => id.chars().take(SHORT_ID).collect(),
+        (None, None) => store::short(id).into(),
     };
     let own = (!is_hosts).then(|| shown.clone());
     Ok(Names { shown, own })

@@ -97,8 +97,8 @@ pub(crate) fn join(container: &Container, attachment: Attachment, stage: &Stage)
         let state = container.state().during(what)?;
         match state.now() {
             descriptor::Status::Running => {}
-            descriptor::Status::Paused => return Err(refused("it is paused").with_hint("resume it first")),
-            _ => return Err(refused("it does not run").with_hint("start it first")),
+            descriptor::Status::Paused => return Err(named::paused(container)),
+            _ => return Err(named::not_running(container)),
         }
         match wire::connect(&bundle) {
             Ok(socket) => break socket,

@@ -9,11 +9,11 @@ use descriptor::{Exit, Status};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process, Spec};
 use runtime::lifecycle::{Execution, Host};
 use runtime::{RawTerminal, Relay, Stdio, Supervisor, Tie, defaults, environment};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use store::{Container, State};
 use sys::Root;
 
 use crate::changes::Changes;
+use crate::containers::wait::Alive;
 use crate::containers::{named, pause};
 use crate::{groups, launch, run, streams};
 
@@ -149,19 +149,13 @@ fn host(
     privileged: bool,
 ) -> Result<(Host, Process), Failure> {
     let what = || format!("container {}", container.name());
-    let refused = |why: &str| Failure::new(Exit::Conflict, what(), why);
     match state.now() {
         Status::Running => {}
-        Status::Paused => return Err(refused("it is paused").with_hint("oci-spawn resume lets it go on")),
-        _ => return Err(refused("it is not running")),
+        Status::Paused => return Err(named::paused(container)),
+        _ => return Err(named::not_running(container)),
     }
     let pid = state.pid.unwrap_or_default();
-    let opened =
-        i32::try_from(pid).ok().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    // The number may have been another's before it was opened.
-    let Some(Ok(pidfd)) = opened.filter(|_| state.is_alive()) else {
-        return Err(refused("it is not running"));
-    };
+    let pidfd = Alive::of(state).ok_or_else(|| named::not_running(container))?.into_pidfd();
     let mut spec = launch::configuration(&container.root().during(what)?)?;
     let view =
         Root::open_ambient(format!("/proc/{pid}/root")).map_err(|e| Failure::new(Exit::Other, what(), e))?;
@@ -169,7 +163,10 @@ fn host(
     changes.apply(&mut spec, &view, proxies)?;
     with_network(&mut spec);
     let group = groups::noted(state);
-    let mut process = spec.process().clone().ok_or_else(|| refused("its configuration has no process"))?;
+    let mut process = spec
+        .process()
+        .clone()
+        .ok_or_else(|| Failure::new(Exit::Content, what(), "its config.json has no process"))?;
     if privileged {
         process.set_capabilities(Some(defaults::all_capabilities()));
     }

@@ -1,9 +1,8 @@
 //! `kill`: a signal to a container's first process.
 
 use cli::{Common, During, Failure, Stage};
-use descriptor::Exit;
 
-use crate::command::number;
+use crate::command::signal;
 use crate::containers::wait::Alive;
 use crate::containers::{Names, named, pause};
 use crate::events;
@@ -19,17 +18,13 @@ pub(crate) struct Args {
     names: Names,
 }
 
-fn signal(text: &str) -> Result<i32, String> {
-    number(text).ok_or_else(|| format!("{text:?} is no signal"))
-}
-
 /// Signals each container; a paused one goes on, so that it hears it.
 pub(crate) fn kill(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.names.each(common, stage, |stage, container| {
         let what = || format!("container {}", container.name());
         let state = container.state().during(what)?;
         let Some(alive) = Alive::of(&state) else {
-            return Err(Failure::new(Exit::Conflict, what(), "it is not running"));
+            return Err(named::refusal(container, "it is not running"));
         };
         alive.signal(args.signal)?;
         if let Ok(doc) = container.create() {

@@ -135,10 +135,6 @@ impl Printer<'_> {
             "stderr" => std::io::stderr().write_all(text.as_bytes()),
             _ => std::io::stdout().write_all(text.as_bytes()),
         };
-        match written {
-            Ok(()) => Ok(None),
-            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
-            Err(e) => Err(Failure::new(Exit::Other, "writing", e)),
-        }
+        written.map(|()| None).map_err(|error| Failure::unwritten("what it said", &error))
     }
 }

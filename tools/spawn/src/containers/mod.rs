@@ -18,7 +18,6 @@ mod moment;
 mod named;
 mod pause;
 mod start;
-mod stats;
 mod stop;
 mod top;
 mod update;
@@ -76,8 +75,6 @@ enum Verb {
     /// List the processes of a container
     #[command(alias = "ps")]
     Top(top::Args),
-    /// Show what containers use, live
-    Stats(stats::Args),
     /// Change the limits of containers
     Update(update::Args),
     /// Ask containers to end, and kill those that do not
@@ -94,11 +91,11 @@ enum Verb {
 
 /// The verbs' names, and their other names; looked at before the command line is read.
 const VERBS: &[&str] = &[
-    "attach", "exec", "kill", "logs", "pause", "ps", "restart", "resume", "start", "stats", "stop", "top",
-    "unpause", "update", "wait",
+    "attach", "exec", "kill", "logs", "pause", "ps", "restart", "resume", "start", "stop", "top", "unpause",
+    "update", "wait",
 ];
 /// Those whose stdout is no lines.
-const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "ps", "stats", "top", "wait"];
+const WITHOUT_LINES: &[&str] = &["attach", "exec", "logs", "ps", "top", "wait"];
 
 /// Whether a word is a verb of the store's containers.
 pub(crate) fn is_verb(word: &str) -> bool {
@@ -122,7 +119,6 @@ fn run(line: Line, stage: &mut Stage) -> Result<u8, Failure> {
         Verb::Pause(args) => pause::pause(&common, &args, stage),
         Verb::Resume(args) => pause::resume(&common, &args, stage),
         Verb::Top(args) => top::top(&common, &args, stage),
-        Verb::Stats(args) => stats::stats(&common, &args, stage),
         Verb::Update(args) => update::update(&common, &args, stage),
         Verb::Stop(args) => stop::stop(&common, &args, stage),
         Verb::Wait(args) => wait::wait(&common, &args, stage),

@@ -1,9 +1,9 @@
 //! Which containers a verb is about, and how it says that it is done with one.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use cli::{Common, During, Failure, Stage};
-use descriptor::Line;
+use descriptor::{Exit, Line};
 use store::{Container, Store};
 
 /// The containers of a command line.
@@ -40,7 +40,7 @@ pub(crate) fn single(
     let store = open(common)?;
     match name {
         Some(name) => find(&store, name),
-        None => of_line(&store, stage.single(why)?),
+        None => of_line(&store, stage.single(why).map_err(or_name)?),
     }
 }
 
@@ -55,11 +55,35 @@ impl Names {
         let store = open(common)?;
         if self.names.is_empty() {
             let lines = stage.lines()?;
+            let lines = lines.map(|line| line.map_err(or_name));
             return Ok(stage.for_each(lines, |stage, line| act(stage, &of_line(&store, line)?)));
         }
         let named = self.names.iter().map(|name| find(&store, name));
         Ok(stage.for_each(named, |stage, container| act(stage, &container)))
     }
+}
+
+/// No line came: perhaps a name was to be typed.
+fn or_name(failure: Failure) -> Failure {
+    match failure.exit() == Exit::Upstream.code() {
+        true => failure.with_hint("name a container, or give its line on stdin: oci-inspect NAME | ..."),
+        false => failure,
+    }
+}
+
+/// Refuses what needs a container that runs.
+pub(crate) fn not_running(container: &Container) -> Failure {
+    refusal(container, "it is not running").with_hint(format!("oci-spawn start {}", container.name()))
+}
+
+/// Refuses what a paused container does not do.
+pub(crate) fn paused(container: &Container) -> Failure {
+    refusal(container, "it is paused").with_hint(format!("oci-spawn resume {}", container.name()))
+}
+
+/// Refuses what does not go with a container's state.
+pub(crate) fn refusal(container: &Container, why: &str) -> Failure {
+    Failure::new(Exit::Conflict, format!("container {}", container.name()), why)
 }
 
 /// Says that a verb is done with a container: its name on a terminal, else its line.
@@ -73,9 +97,5 @@ pub(crate) fn done(stage: &Stage, container: &Container) -> Result<(), Failure> 
 
 /// Prints a line of what the verb was asked for.
 pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
-        Err(e) => Err(Failure::new(descriptor::Exit::Other, "stdout", e)),
-        Ok(()) => Ok(()),
-    }
+    cli::answer(format!("{text}\n"))
 }

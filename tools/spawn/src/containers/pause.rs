@@ -1,7 +1,7 @@
 //! `pause` and `resume`: all processes of a container stop where they are, and go on.
 
 use cli::{Common, During, Failure, Stage};
-use descriptor::{Exit, Status};
+use descriptor::Status;
 use store::Container;
 
 use crate::containers::{Names, named};
@@ -26,24 +26,20 @@ pub(crate) fn pause(common: &Common, args: &Args, stage: &mut Stage) -> Result<u
 pub(crate) fn resume(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.names.each(common, stage, |stage, container| {
         if !thaw(container)? {
-            return Err(Failure::new(Exit::Conflict, what(container), "it is not paused"));
+            return Err(named::refusal(container, "it is not paused"));
         }
         named::done(stage, container)
     })
 }
 
-fn what(container: &Container) -> String {
-    format!("container {}", container.name())
-}
-
 fn freeze(container: &Container) -> Result<(), Failure> {
-    let what = || what(container);
+    let what = || format!("container {}", container.name());
     let lock = container.lock().during(what)?;
     let mut state = container.state().during(what)?;
     match state.now() {
         Status::Running => {}
-        Status::Paused => return Err(Failure::new(Exit::Conflict, what(), "it is paused already")),
-        _ => return Err(Failure::new(Exit::Conflict, what(), "it is not running")),
+        Status::Paused => return Err(named::refusal(container, "it is paused already")),
+        _ => return Err(named::not_running(container)),
     }
     groups::of_running(container, &mut state)?.freeze().during(what)?;
     state.status = Status::Paused;
@@ -55,7 +51,7 @@ fn freeze(container: &Container) -> Result<(), Failure> {
 
 /// Lets a paused container go on; false for one that is not paused.
 pub(crate) fn thaw(container: &Container) -> Result<bool, Failure> {
-    let what = || what(container);
+    let what = || format!("container {}", container.name());
     if container.state().is_ok_and(|state| state.status != Status::Paused) {
         return Ok(false);
     }

@@ -6,7 +6,7 @@ use cli::{Common, During, Failure, Stage};
 use runtime::convert::STOP_SIGNAL_ANNOTATION;
 use store::{Container, CreateDoc};
 
-use crate::command::{SIGTERM, number};
+use crate::command::{SIGTERM, number, signal};
 use crate::containers::wait::{Alive, recorded};
 use crate::containers::{Names, named, pause};
 use crate::events;
@@ -42,10 +42,6 @@ pub(crate) struct How {
     /// The signal that asks it to end [default: what it was made with, its image's, else TERM]
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal)]
     pub(crate) signal: Option<i32>,
-}
-
-fn signal(text: &str) -> Result<i32, String> {
-    number(text).ok_or_else(|| format!("{text:?} is no signal"))
 }
 
 /// Stops each container; one that does not run is stopped already.

@@ -1,7 +1,6 @@
 //! `top`: the processes of a container, as ps(1) of the host shows them.
 
 use cli::{Common, During, Failure, Stage};
-use descriptor::Exit;
 
 use crate::containers::named;
 use crate::groups;
@@ -25,11 +24,11 @@ pub(crate) fn top(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8,
     let what = || format!("container {}", container.name());
     let state = container.state().during(what)?;
     if !state.is_alive() {
-        return Err(Failure::new(Exit::Conflict, what(), "it is not running"));
+        return Err(named::not_running(&container));
     }
     let pids = groups::processes(&state)?.into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    let table = ps::table(args.words.get(1..).unwrap_or_default()).during(|| "ps".into())?;
-    for line in ps::listed(&table, &pids.collect::<Vec<_>>()).during(|| "ps".into())? {
+    let table = ps::table(args.words.get(1..).unwrap_or_default()).during(what)?;
+    for line in ps::listed(&table, &pids.collect::<Vec<_>>()).during(what)? {
         named::print(line)?;
     }
     Ok(0)

@@ -14,6 +14,9 @@ use crate::verbs::update::{drop_nulls, size};
 /// The period of the processor limit that `--cpus` speaks of, microseconds (docker's).
 const PERIOD: f64 = 100_000.0;
 
+/// Docker's: a container needs that much to start at all.
+const LEAST_MEMORY: i64 = 6 << 20;
+
 /// Its arguments.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -123,7 +126,10 @@ impl Args {
     fn resources(&self) -> Result<Value, Failure> {
         let usage = |why: &str| Failure::new(Exit::Usage, "update", why);
         if self.cpus.is_some_and(|cpus| !(cpus.is_finite() && (0.01..=8192.0).contains(&cpus))) {
-            return Err(usage("--cpus is not from 0.01 up"));
+            return Err(usage("--cpus: the least is 0.01"));
+        }
+        if self.memory.and_then(|given| given.0).is_some_and(|limit| (1..LEAST_MEMORY).contains(&limit)) {
+            return Err(usage("--memory: the least is 6m"));
         }
         let quota = self.cpus.map(|cpus| (cpus * PERIOD) as i64).or(self.cpu_quota);
         let period = self.cpus.map(|_| PERIOD as u64).or(self.cpu_period);
@@ -147,7 +153,7 @@ impl Args {
         });
         drop_nulls(&mut resources);
         match resources.as_object().is_some_and(serde_json::Map::is_empty) {
-            true => Err(usage("which limits?")),
+            true => Err(usage("no limit is named").with_hint("oci-spawn update --help")),
             false => Ok(resources),
         }
     }

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use store::state::UNSEEN;
 use store::{Container, Error, State};
 
 use crate::containers::{Names, named};
@@ -18,8 +19,6 @@ use crate::wire;
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
 /// How long apart that is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What a container ended with whose end nobody saw: docker's, after a reboot say.
-pub(crate) const UNKNOWN: u8 = 255;
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -73,6 +72,11 @@ impl Alive {
         state.is_alive().then_some(Self { process })
     }
 
+    /// The descriptor that stands for it.
+    pub(crate) fn into_pidfd(self) -> OwnedFd {
+        self.process
+    }
+
     /// Waits for its end; false where it goes on for longer than that.
     pub(crate) fn ended(&self, within: Option<Duration>) -> Result<bool, Failure> {
         let deadline = within.map(|within| Instant::now() + within);
@@ -120,7 +124,7 @@ pub(crate) fn recorded(container: &Container) -> Result<u8, Failure> {
         }
         let watched = state.monitor.as_ref().is_none_or(store::Process::is_alive);
         if !watched || Instant::now() >= deadline {
-            return Ok(UNKNOWN);
+            return Ok(UNSEEN);
         }
         std::thread::sleep(PAUSE);
     }

@@ -64,8 +64,10 @@ pub(crate) fn table(options: &[String]) -> Result<String> {
     if output.status.success() {
         return Ok(text);
     }
-    let said = format!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    Err(failed(std::io::Error::other(said.trim().to_string())))
+    // What follows the first line is how ps is used.
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
+    Err(failed(std::io::Error::other(said.trim_start_matches("error: ").to_string())))
 }
 
 /// The title and the lines of these processes.
