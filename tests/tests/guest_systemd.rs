@@ -34,6 +34,12 @@ in_time $run delete c1
 [ -e $at ] || echo gone
 systemctl is-failed x-y.scope
 
+for n in 1 2 3 4; do $run create -b /b both$n >/dev/null 2>/both$n && echo >/made$n & done; wait $(jobs -p)
+ls /made? | wc -l
+cat $(ls $at/cgroup.procs) | wc -l
+for n in 1 2 3 4; do [ ! -e /made$n ] || $run state both$n | grep -o '"created"'; $run delete --force both$n 2>/dev/null; done
+[ -e $at ] || echo gone
+
 config '' '{}'
 $run create -b /b c2 && ls -d $cg/system.slice/oci-spawn-c2.scope
 $run delete --force c2; [ -e $cg/system.slice/oci-spawn-c2.scope ] || echo gone
@@ -65,6 +71,10 @@ const PRINTED: &[&str] = &[
     "in time",
     "gone",
     "inactive",
+    "1",
+    "1",
+    "\"created\"",
+    "gone",
     "/sys/fs/cgroup/system.slice/oci-spawn-c2.scope",
     "gone",
     "hugepageLimits",

@@ -148,6 +148,11 @@ impl<T> About<T> for sys::Result<T> {
 }
 
 impl Error {
+    /// True where the group is another container's, which was made at the same time: of a unit of systemd, this is known last.
+    pub fn is_others(&self) -> bool {
+        matches!(self, Self::Systemd { name, .. } if name.ends_with(".UnitExists"))
+    }
+
     /// The kernel's answer, where one was the reason.
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -173,6 +178,7 @@ impl Classify for Error {
             Self::NoHierarchy | Self::NoGroup { .. } | Self::NoController { .. } | Self::NoFile { .. } => {
                 Exit::Privilege
             }
+            _ if self.is_others() => Exit::Conflict,
             Self::Systemd { .. } => Exit::Other,
             Self::Limit { source, .. } | Self::Call { source, .. } => match source.errno {
                 Errno::NOSPC | Errno::DQUOT => Exit::Space,

@@ -112,11 +112,15 @@ impl Bus {
             Err(Error::Systemd { name, .. }) if name.ends_with(".NoSuchUnit") => {}
             Err(error) => return Err(error),
         }
-        // A scope whose processes were killed stays as failed until somebody has looked.
+        self.forget_failed(unit);
+        Ok(())
+    }
+
+    /// Looks at a unit that failed: a scope whose processes were killed stays until somebody has. Others are let be.
+    pub(crate) fn forget_failed(&mut self, unit: &str) {
         let mut body = Writer::default();
         body.text(unit);
         let _ = self.call(manager("ResetFailedUnit", "s"), body);
-        Ok(())
     }
 
     /// Changes a unit's properties until it is gone.

@@ -47,9 +47,10 @@ impl Group {
         properties.extend(properties::properties(&resources, self.version)?);
         let mut bus = Bus::connect(unit.user)?;
         match bus.start(&unit.name, &properties) {
-            // One that failed before us and that nobody has looked at.
+            // One that failed before us and that nobody has looked at. One that runs is somebody else's: two containers of one
+            // unit may be made at the same time, and the second is refused.
             Err(Error::Systemd { name, .. }) if name.ends_with(".UnitExists") => {
-                bus.stop(&unit.name)?;
+                bus.forget_failed(&unit.name);
                 bus.start(&unit.name, &properties)?;
             }
             answer => answer?,

@@ -197,7 +197,14 @@ impl Draft {
         let Some(pid) = init.pid() else { unreachable!("not released yet") };
         let Some(pidfd) = init.pidfd() else { unreachable!("as its pid") };
         let classified = || self.record.resctrl.as_ref().map_or(Ok(()), |group| group.adopt(pid));
-        let result = group::house(&self.record.group, birthplace, &init)
+        let housed = group::house(&self.record.group, birthplace, &init);
+        if let Err(Error::Cgroup(error)) = &housed
+            && error.is_others()
+        {
+            // What undoes this one is to leave that alone.
+            self.record.grouped = false;
+        }
+        let result = housed
             .and_then(|()| Ok(classified()?))
             .and_then(|()| init.attend(last, |point| self.part(point, (pid, pidfd))));
         self.init = Some(init);
