@@ -25,6 +25,9 @@ pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.ta
 /// Docker layer, zstd.
 pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
+/// The annotation that says what an image is called (image-spec v1.1, annotations.md).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
 /// Our rootfs line.
 pub const ROOTFS: &str = "application/vnd.ocipipe.rootfs.v1+json";
 /// Our container line.

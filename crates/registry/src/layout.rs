@@ -18,7 +18,7 @@ use crate::reference::Reference;
 use crate::repository::{DOCUMENT_LIMIT, Fetched, check_child, verify};
 
 /// The annotation that names an image in index.json (image-spec v1.1, annotations.md).
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) use descriptor::media::REF_NAME;
 /// How many names a message lists.
 const NAMES_LISTED: usize = 10;
 /// How much is read and written at once.

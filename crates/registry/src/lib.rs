@@ -37,6 +37,6 @@ pub use origin::Origin;
 pub use place::{Destination, LayoutPlace, Place, PlaceError, Source};
 pub use reference::{Reference, ReferenceError};
 pub use repository::{Fetched, Network, Options, Repository};
-pub use stored::{by_reference, stored_image};
+pub use stored::{by_id, by_reference, stored_image};
 pub use target::Target;
 pub use upload::Upload;

@@ -168,8 +168,8 @@ pub enum Error {
     /// No image has this name.
     #[error("the store has no image of the name {0:?}")]
     NoImage(String),
-    /// Several containers' ids begin so.
-    #[error("{prefix:?} is the beginning of {count} containers' ids")]
+    /// Several ids begin so.
+    #[error("{prefix:?} is the beginning of {count} ids")]
     Ambiguous {
         /// What was asked for.
         prefix: String,

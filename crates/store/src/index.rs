@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use descriptor::media::REF_NAME;
 use descriptor::{Descriptor, Digest};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,6 @@ use crate::files::{About, Durable};
 use crate::open::EMPTY_INDEX;
 use crate::{DocumentFault, Error, Result, Store, document, files};
 
-/// image-spec v1.1, annotations.md: the name of an entry of index.json.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The most bytes of index.json: some ten thousand tags.
 const INDEX_LIMIT: u64 = 16 << 20;
 /// The most bytes of one file in refs/.
@@ -88,6 +87,23 @@ impl Store {
         files::unlink(self.dir(), &ref_path(reference))?;
         if let Some(image) = named.first().and_then(|entry| descriptor_of(entry).ok()) {
             self.note(&Event::new(Subject::Image, "untag", image.digest.to_string(), reference));
+        }
+        Ok(removed)
+    }
+
+    /// Takes the entries of an image without a name out of index.json; false where there are none. The image stays.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn forget_nameless(&self, digest: &Digest) -> Result<bool> {
+        let _lock = self.lock_index()?;
+        let Some(mut index) = self.read_index()? else { return Ok(false) };
+        let is_it = |entry: &Value| {
+            name_of(entry).is_none() && descriptor_of(entry).is_ok_and(|image| image.digest == *digest)
+        };
+        let removed = manifests(&mut index)?.extract_if(.., |entry| is_it(entry)).count() > 0;
+        if removed {
+            self.write_index(&index)?;
         }
         Ok(removed)
     }

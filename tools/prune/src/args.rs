@@ -21,7 +21,8 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME", requires = "volumes", conflicts_with_all = ["containers", "all", "filter"])]
     pub(crate) names: Vec<String>,
 
-    /// Take these names of images away, and print `Untagged: NAME`; the last name of an image with containers is refused
+    /// Take these names of images away, or all names of images by their ids, and print `Untagged: NAME`; the last name of an
+    /// image with containers is refused
     #[arg(
         long,
         group = "kinds",
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     )]
     pub(crate) image: Vec<String>,
 
-    /// With --image: also the last name of an image with containers, which go on as they are
+    /// With --image: also the last name of an image with containers, which go on as they are, and of an id all names
     #[arg(short, long, requires = "image", conflicts_with_all = ["containers", "volumes"])]
     pub(crate) force: bool,
 

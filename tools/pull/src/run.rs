@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, ImageLine, Line};
 use registry::{Network, Origin, Place, Reference};
-use store::Store;
+use store::{Event, Store, Subject};
 
 use crate::args::Args;
 use crate::blobs::Missing;
@@ -44,6 +44,8 @@ impl Pull {
         if let Some(reference) = name_of(place) {
             self.store.tag(&reference.to_string(), &image).during(|| format!("naming {reference}"))?;
         }
+        let named = name_of(place).map(|reference| reference.to_string()).unwrap_or_default();
+        self.store.note(&Event::new(Subject::Image, "pull", image.digest.to_string(), named));
         if self.args.wait || complete {
             stage.emit(&self.line(place, &image, true))?;
         }

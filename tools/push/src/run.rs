@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cli::{During, Failure, Stage};
 use descriptor::{Descriptor, Exit, ImageLine, Line};
 use registry::{Network, Place, Reference, Target};
-use store::Store;
+use store::{Event, Store, Subject};
 
 use crate::args::Args;
 use crate::image::Tree;
@@ -88,6 +88,10 @@ impl Push {
             target.put_child(child).during(|| format!("manifest {}", child.digest))?;
         }
         target.put_top(top, image).during(what)?;
+        if let Place::Registry(reference) = &place {
+            let event = Event::new(Subject::Image, "push", image.digest.to_string(), reference.to_string());
+            self.store.note(&event);
+        }
         stage.emit(&line(&place, image))
     }
 

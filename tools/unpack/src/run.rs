@@ -1,7 +1,7 @@
 //! Find the image, unpack its layers, say so.
 
 use cli::{During, Failure, Stage};
-use descriptor::{Digest, Line, RootfsLine};
+use descriptor::{Digest, Line, RootfsLine, media};
 use store::{Image, Lease, Store};
 
 use crate::args::Args;
@@ -12,8 +12,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     let unpack = Unpack { args: &args, lease: store.lease(), store: &store };
     if let Some(name) = &args.image {
-        let (image, _) = registry::stored_image(&store, name).during(|| format!("image {name}"))?;
-        return unpack.image(stage, &image.digest, name).map(|()| 0);
+        let (image, found) = registry::stored_image(&store, name).during(|| format!("image {name}"))?;
+        return unpack.image(stage, &image.digest, name, found.as_deref()).map(|()| 0);
     }
     if args.to.is_some() {
         let line = stage.single("--to takes a single image")?;
@@ -35,11 +35,18 @@ impl Unpack<'_> {
         let line = cli::image_line(line)?;
         self.store.owns(line.store.as_deref()).during(|| "image line".into())?;
         let digest = line.descriptor.digest;
-        let name = line.reference.unwrap_or_else(|| digest.to_string());
-        self.image(stage, &digest, &name)
+        let name = line.reference.clone().unwrap_or_else(|| digest.to_string());
+        self.image(stage, &digest, &name, line.reference.as_deref())
     }
 
-    fn image(&self, stage: &Stage, digest: &Digest, name: &str) -> Result<(), Failure> {
+    /// `name` is for messages; `reference` is what the image is called, where it is.
+    fn image(
+        &self,
+        stage: &Stage,
+        digest: &Digest,
+        name: &str,
+        reference: Option<&str>,
+    ) -> Result<(), Failure> {
         let what = || format!("image {name}");
         self.lease.touch(digest).during(what)?;
         let image = self.store.image(digest, self.args.platform.as_ref()).during(what)?;
@@ -48,18 +55,19 @@ impl Unpack<'_> {
             return flat::unpack(self.store, stage, &image, dir);
         }
         layers::unpack(self.store, stage, &image)?;
-        let line = self.rootfs(&image);
+        let line = self.rootfs(&image, reference);
         self.lease.touch(&line.digest).during(what)?;
         stage.emit(&Line::Rootfs(line))
     }
 
-    fn rootfs(&self, image: &Image) -> RootfsLine {
+    fn rootfs(&self, image: &Image, reference: Option<&str>) -> RootfsLine {
+        let called = |name: &str| (media::REF_NAME.to_string(), name.to_string());
         let (digest, size) = RootfsLine::identity(&image.diff_ids);
         RootfsLine {
             digest,
             size,
             platform: Some(image.platform.clone()),
-            annotations: Default::default(),
+            annotations: reference.map(called).into_iter().collect(),
             store: self.store.path().to_path_buf(),
             image: image.manifest_digest,
             config: image.config_digest,
