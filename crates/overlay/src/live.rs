@@ -62,8 +62,8 @@ pub fn mounted(container: &Container, state: &State) -> Result<Mounted> {
 /// # Errors
 /// [`Error::Elsewhere`], [`Error::Running`] where it runs without being mounted here, a failed call.
 pub fn attach(container: &Container) -> Result<bool> {
-    let _lock = container.lock()?;
-    let mut state = container.state()?;
+    let lock = container.lock()?;
+    let mut state = container.settled(&lock)?;
     match mounted(container, &state)? {
         Mounted::Here(_) => return Ok(true),
         Mounted::Elsewhere => return Err(Error::Elsewhere { name: container.name().into() }),
@@ -159,7 +159,7 @@ impl Deref for OpenRoot {
 /// [`Error::Elsewhere`], [`Error::NotPrivileged`], a failed call.
 pub fn open_root(container: &Container) -> Result<OpenRoot> {
     let lock = container.lock()?;
-    let state = container.state()?;
+    let state = container.settled(&lock)?;
     if let Some(root) = running_root(&state)? {
         return Ok(OpenRoot { root, _lock: None });
     }

@@ -31,7 +31,7 @@ pub enum Running {
 /// [`Error::Running`], [`Error::Elsewhere`], a failed call.
 pub fn remove(container: Container, running: Running) -> Result<()> {
     let lock = container.lock()?;
-    let state = container.state()?;
+    let state = container.settled(&lock)?;
     if state.is_alive() {
         match running {
             Running::Refuse => return Err(Error::Running { name: container.name().into() }),

@@ -136,16 +136,32 @@ const MOUNTS: [(&str, &str, &str, &str); 7] = [
 
 /// The mounts of every container, in order.
 pub fn mounts() -> Vec<Mount> {
+    let has_tty = has_group(TTY);
     let made = MOUNTS.iter().map(|&(destination, kind, source, options)| {
+        let options = options.split(',').filter(|&option| has_tty || option != "gid=5");
         let mut mount = Mount::default();
         mount
             .set_destination(destination.into())
             .set_typ(Some(kind.into()))
             .set_source(Some(source.into()))
-            .set_options(Some(options.split(',').map(String::from).collect()));
+            .set_options(Some(options.map(String::from).collect()));
         mount
     });
     made.collect()
+}
+
+/// The group of terminals, which every distribution calls tty.
+const TTY: u64 = 5;
+
+/// Whether a group has a number in this process's user namespace: one of a single user has no other.
+#[allow(clippy::disallowed_methods, reason = "the kernel's file about this process")]
+fn has_group(group: u64) -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/gid_map") else { return true };
+    let is_in = |line: &str| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first.saturating_add(count)).contains(&group))
+    };
+    map.lines().any(is_in)
 }
 
 /// A bind mount of the host's `source`, which docker makes recursive and private.

@@ -97,6 +97,23 @@ pub(crate) fn make(group: &mut Group, spec: &Spec) -> Result<()> {
     group.make(&resources).map_err(|error| explained(&resources, error))
 }
 
+/// Refuses rules for devices that were asked for and that the group does not hold: who may not set them goes without the usual
+/// ones, which mounts keep as well, but not without others.
+///
+/// # Errors
+/// [`Error::Limits`].
+pub(crate) fn holds_rules(group: &Group, spec: &Spec) -> Result<()> {
+    if group.has_device_rules() || !needs_rules(spec, &resources(spec)) {
+        return Ok(());
+    }
+    let source = cgroup::Error::NoController {
+        resource: "devices".into(),
+        controller: "devices".into(),
+        why: "this caller may not use".into(),
+    };
+    Err(Error::Limits { limit: "linux.resources.devices", source: Box::new(source) })
+}
+
 /// Puts init into its group, unless it was born there. Init goes on meanwhile, to where it waits for the runtime.
 pub(crate) fn house(group: &Group, birthplace: Option<&OwnedFd>, init: &Newborn) -> Result<()> {
     match (birthplace, init.pid()) {

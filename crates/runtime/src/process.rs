@@ -45,6 +45,11 @@ pub fn start(request: Request) -> Result<Started> {
     refuse::without_a_runtime(&request.spec, request.group.is_some())?;
     let Some(mut group) = request.group.take() else { return born(request, None) };
     group::make(&mut group, &request.spec)?;
+    if let Err(error) = group::holds_rules(&group, &request.spec) {
+        // That is what is told.
+        let _ = group.end();
+        return Err(error);
+    }
     if group.is_none() {
         return born(request, None);
     }

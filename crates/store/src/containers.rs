@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use descriptor::{ContainerLine, Digest};
 use rustix::fs::OFlags;
@@ -26,8 +25,6 @@ const DIRECTORIES: [&str; 5] = ["init", "upper", "work", "rootfs", "files"];
 const STATE_LIMIT: u64 = 64 << 10;
 /// The instance of a container whose state a power cut took: no line names it any more, its name and id still do.
 const LOST_INSTANCE: &str = "lost";
-/// How long who waits for a container's process may take to record its end.
-const AFTER_AN_END: Duration = Duration::from_millis(50);
 /// The fewest digits by which a container may be named.
 const SHORTEST_ID: usize = 4;
 
@@ -243,6 +240,17 @@ impl ContainerDraft {
         files::create(self.root(), name, bytes)
     }
 
+    /// Says more of the state that it begins with.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn begin_with(&self, change: impl FnOnce(&mut State)) -> Result<()> {
+        let mut state = State::created(&*self.instance);
+        change(&mut state);
+        let json = serde_json::to_vec(&state).map_err(|e| Error::document("state.json", e))?;
+        files::replace(self.root(), "state.json", &json, Durable::No)
+    }
+
     /// Makes the container visible: its directory first, then its name.
     ///
     /// # Errors
@@ -338,35 +346,6 @@ impl Container {
             return Ok(None);
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::document(&path, e))
-    }
-
-    /// Its state, put right where it cannot be true any more after a crash or a reboot ([`State::settled`]).
-    ///
-    /// Where nobody holds the container's lock, what was wrong is written, too. A caller who holds it looks at
-    /// [`Container::state`] and [`State::settled`] himself.
-    ///
-    /// # Errors
-    /// As [`Container::state`].
-    pub fn settle(&self) -> Result<State> {
-        let state = self.state()?;
-        let Some(right) = state.settled() else { return Ok(state) };
-        let is_past = state.boot_id.is_some() && state.boot_id != crate::state::boot_id();
-        // Of this boot, who starts it or waits for it will say how it ended.
-        let unless_held = if is_past { right.clone() } else { state.clone() };
-        if state.status != right.status && !is_past {
-            if self.try_lock()?.is_none() {
-                return Ok(unless_held);
-            }
-            std::thread::sleep(AFTER_AN_END);
-        }
-        let Some(_lock) = self.try_lock()? else { return Ok(unless_held) };
-        let state = self.state()?;
-        let Some(right) = state.settled() else { return Ok(state) };
-        match self.set_state(&right) {
-            // Who may only read the store sees the truth all the same.
-            Ok(()) | Err(Error::Call { .. }) => Ok(right),
-            Err(e) => Err(e),
-        }
     }
 
     /// Its state as it was last written; [`State::now`] is what is true.

@@ -176,7 +176,16 @@ impl ContainerFilter {
         if !named || self.filters.is_empty() {
             return Ok(named);
         }
-        let (doc, state) = (container.create()?, container.settle()?);
+        let (mut doc, state) = (container.create()?, container.settle()?);
+        if !self.filters.values("label").is_empty() {
+            // A container has the labels of its image, and over them its own.
+            let image = doc.image.and_then(|image| container.store().image(&image, None).ok());
+            let config = image.and_then(|image| image.config.config().clone());
+            let mut labels: BTreeMap<_, _> =
+                config.and_then(|config| config.labels().clone()).into_iter().flatten().collect();
+            labels.append(&mut doc.labels);
+            doc.labels = labels;
+        }
         Ok(self.fits_doc(&doc) && self.fits_state(&state))
     }
 

@@ -31,6 +31,7 @@ pub mod leases;
 pub mod names;
 mod open;
 mod remove;
+mod settle;
 mod size;
 mod staging;
 pub mod state;

@@ -54,9 +54,21 @@ pub struct State {
     /// Its control groups while they are there, as the crate `cgroup` writes them; recorded before they are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<serde_json::Value>,
-    /// Who stands by it in the background, keeps its log and records its end.
+    /// Who stands by it and records its end; in the background it keeps the log, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor: Option<Process>,
+    /// It runs in that process's foreground: nobody else can attach.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreground: bool,
+    /// In the background it has a terminal (`-t`), as docker's `Config.Tty`; so has the next start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
+    /// In the background its input stays open for who attaches (`-i`), as docker's `Config.OpenStdin`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_stdin: bool,
+    /// What its image was called by who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_name: Option<String>,
     /// True once a supervisor of ours stopped trying to start it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<bool>,
@@ -116,6 +128,10 @@ impl State {
             error: None,
             group: None,
             monitor: None,
+            foreground: false,
+            tty: false,
+            open_stdin: false,
+            image_name: None,
             given_up: None,
         }
     }
@@ -142,6 +158,7 @@ impl State {
         self.exit_code = exit_code;
         self.finished_at = Some(now());
         self.monitor = None;
+        self.foreground = false;
     }
 
     /// The status that is true now: nothing runs whose process is gone.
@@ -174,6 +191,7 @@ impl State {
             }
         } else if !ran && !is_watched {
             state.monitor = None;
+            state.foreground = false;
         }
         (state != *self).then_some(state)
     }

@@ -48,7 +48,7 @@ pub struct Volume {
 }
 
 /// volume.json.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeDoc {
     /// When it was made, RFC 3339 with nanoseconds, UTC.
@@ -59,6 +59,9 @@ pub struct VolumeDoc {
     /// Of a volume that was given no name: the container it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Nobody chose its name, and it was made for no container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nameless: bool,
     /// What a version that knows more wrote.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
@@ -96,7 +99,16 @@ impl Store {
     /// [`Error::BadVolumeName`], or a failed call.
     pub fn create_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<Volume> {
         check_name(name)?;
-        self.make_volume(name, labels, None)
+        self.make_volume(name, VolumeDoc { labels: labels.clone(), ..VolumeDoc::default() })
+    }
+
+    /// A volume of a name that nobody chose, 64 hexadecimal digits, for nobody yet.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn create_nameless_volume(&self, labels: &BTreeMap<String, String>) -> Result<Volume> {
+        let record = VolumeDoc { labels: labels.clone(), nameless: true, ..VolumeDoc::default() };
+        self.make_volume(&files::random_hex(ANONYMOUS)?, record)
     }
 
     /// A volume of a name that nobody chose, 64 hexadecimal digits, for the container of the id; the two go together.
@@ -108,7 +120,9 @@ impl Store {
         container: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<Volume> {
-        self.make_volume(&files::random_hex(ANONYMOUS)?, labels, Some(container.into()))
+        let container = Some(container.into());
+        let record = VolumeDoc { labels: labels.clone(), container, ..VolumeDoc::default() };
+        self.make_volume(&files::random_hex(ANONYMOUS)?, record)
     }
 
     /// All volumes, by name. What is damaged is left to [`Store::check`].
@@ -185,14 +199,8 @@ impl Store {
         Ok(())
     }
 
-    fn make_volume(
-        &self,
-        name: &str,
-        labels: &BTreeMap<String, String>,
-        container: Option<String>,
-    ) -> Result<Volume> {
-        let record =
-            VolumeDoc { created_at: now(), labels: labels.clone(), container, more: BTreeMap::new() };
+    fn make_volume(&self, name: &str, record: VolumeDoc) -> Result<Volume> {
+        let record = VolumeDoc { created_at: now(), ..record };
         let json = serde_json::to_vec(&record).map_err(|e| Error::document("volume.json", e))?;
         loop {
             if let Some(volume) = self.hold_volume(name)? {
@@ -210,7 +218,7 @@ impl Store {
             files::sync_files(staged.root())?;
             let path = format!("{VOLUMES}/{name}");
             if staged.publish_then(&path, || files::sync_parent(self.dir(), &path))? {
-                self.note(&Event::new(Subject::Volume, "create", name, "").with_all(labels));
+                self.note(&Event::new(Subject::Volume, "create", name, "").with_all(&record.labels));
             }
         }
     }
@@ -279,7 +287,7 @@ impl Volume {
 
     /// True where nobody chose its name.
     pub fn is_anonymous(&self) -> bool {
-        self.record.container.is_some()
+        self.record.nameless || self.record.container.is_some()
     }
 
     /// The absolute path of its files.

@@ -90,7 +90,7 @@ impl Commit<'_> {
     fn pack(&self, stage: &Stage, container: &Container, base: &Base) -> Result<NewLayer, Failure> {
         let what = || format!("container {}", container.name());
         let lock = container.lock().during(what)?;
-        let _held = if container.state().during(what)?.is_alive() {
+        let _held = if container.settled(&lock).during(what)?.is_alive() {
             stage
                 .note("the container runs on while it is committed: files that change meanwhile may be torn");
             // Its end has to be recorded, however long this takes.

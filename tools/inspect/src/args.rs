@@ -41,7 +41,7 @@ pub(crate) struct Args {
 /// What is asked about things that are named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct One {
-    /// A reference, digest, container's name or id, or the first four digits or more of a digest or id
+    /// A reference, digest, container's name or id, volume's name, or the first four digits or more of a digest or id
     #[arg(value_name = "WHAT")]
     pub(crate) what: Vec<String>,
 
@@ -60,6 +60,10 @@ pub(crate) struct One {
     /// With docker's document of a container: how much it wrote, and that with its image
     #[arg(short, long)]
     pub(crate) size: bool,
+
+    /// What is named is of this kind, whatever else has that name
+    #[arg(long = "type", value_name = "KIND", value_enum)]
+    pub(crate) kind: Option<Kind>,
 
     /// The exact bytes of an image's manifest or index
     #[arg(long, conflicts_with_all = ["manifests", "check", "format"])]
@@ -87,6 +91,7 @@ impl One {
             (!self.field.is_empty(), "--field"),
             (self.full, "--full"),
             (self.size, "--size"),
+            (self.kind.is_some(), "--type"),
             (self.raw, "--raw"),
             (self.manifests, "--manifests"),
             (self.platform.is_some(), "--platform"),
@@ -95,6 +100,17 @@ impl One {
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
     }
+}
+
+/// A kind of thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+    /// A volume.
+    Volume,
 }
 
 /// A list, by the first word.

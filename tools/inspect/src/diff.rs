@@ -13,6 +13,7 @@ use cli::{During, Failure};
 use descriptor::Exit;
 use overlay::{Plan, marks};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use serde_json::json;
 use store::{Container, Store};
 use sys::{Call, Root};
@@ -39,6 +40,12 @@ impl Kind {
         }
     }
 }
+
+/// How deep directories may lie, and the stack for that.
+const DEPTH_LIMIT: usize = 4_000;
+const STACK_BYTES: usize = 64 << 20;
+/// The most bytes of a path that is looked up at once: the kernel takes 4,095.
+const PART_BYTES: usize = 3_000;
 
 /// A path of the container, absolute, and what happened to it.
 type Change = (Kind, PathBuf);
@@ -82,7 +89,16 @@ fn changes(container: &Container) -> Result<Vec<Change>, Failure> {
     }
     let walk = Walk { upper: bundle.open_dir("upper").map_err(failed)?, lowers };
     let below: Vec<usize> = (0..walk.lowers.len()).collect();
-    walk.directory(Path::new(""), &below, false).map_err(failed)
+    let all = || walk.directory(Path::new(""), &below, false);
+    let walked = std::thread::scope(|scope| {
+        let walker = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, all);
+        walker.map(|walker| walker.join())
+    });
+    match walked {
+        Ok(Ok(changes)) => changes.map_err(failed),
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(e) => Err(Failure::new(Exit::Other, what(), e)),
+    }
 }
 
 /// The writable layer over the trees below, the uppermost first.
@@ -95,17 +111,26 @@ impl Walk {
     /// What happened in a directory that both have. `below` are the trees that show it; where it is `hidden`, nothing of
     /// them shows through any more.
     fn directory(&self, path: &Path, below: &[usize], hidden: bool) -> sys::Result<Vec<Change>> {
-        let dir = self.upper.open_dir(here(path))?;
+        if path.components().count() > DEPTH_LIMIT {
+            let shown = format!("directories nested deeper than {DEPTH_LIMIT}");
+            return Err(sys::Error::new("open", shown, Errno::NAMETOOLONG));
+        }
+        let dir = open_dir(&self.upper, path)?;
         let hidden = hidden || marks::is_opaque(dir.as_fd())?;
         let mut names = names(&dir)?;
         if hidden {
             names.extend(self.names_below(path, below)?);
         }
+        let stat = |name: Vec<u8>| {
+            let upper = marks::stat(dir.as_fd(), OsStr::from_bytes(&name));
+            upper.map(|upper| (name, upper))
+        };
+        let entries = names.into_iter().map(stat).collect::<sys::Result<Vec<_>>>()?;
+        // One open directory a tree, whatever the depth.
+        drop(dir);
         let mut all = Vec::new();
-        for name in names {
-            let path = path.join(OsStr::from_bytes(&name));
-            let upper = marks::stat(dir.as_fd(), OsStr::from_bytes(&name))?;
-            self.entry(path, upper, below, hidden, &mut all)?;
+        for (name, upper) in entries {
+            self.entry(path.join(OsStr::from_bytes(&name)), upper, below, hidden, &mut all)?;
         }
         Ok(all)
     }
@@ -153,7 +178,7 @@ impl Walk {
         let mut showing = Vec::new();
         let mut first = None;
         for &tree in below {
-            let stat = match self.lowers[tree].lstat(path) {
+            let stat = match lstat(&self.lowers[tree], path) {
                 Ok(stat) => stat,
                 Err(e) if e.is_not_found() => continue,
                 Err(e) => return Err(e),
@@ -166,7 +191,7 @@ impl Walk {
                 break;
             }
             showing.push(tree);
-            if marks::is_opaque(self.lowers[tree].open_dir(path)?.as_fd())? {
+            if marks::is_opaque(open_dir(&self.lowers[tree], path)?.as_fd())? {
                 break;
             }
         }
@@ -176,14 +201,34 @@ impl Walk {
     fn names_below(&self, path: &Path, below: &[usize]) -> sys::Result<BTreeSet<Vec<u8>>> {
         let mut all = BTreeSet::new();
         for &tree in below {
-            all.extend(names(&self.lowers[tree].open_dir(here(path))?)?);
+            all.extend(names(&open_dir(&self.lowers[tree], path)?)?);
         }
         Ok(all)
     }
 }
 
-fn here(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+/// Opens a directory, one that is too far away for one call by way of others. None of them is a link: each was looked at.
+fn open_dir(root: &Root, path: &Path) -> sys::Result<Root> {
+    let mut dir: Option<Root> = None;
+    let mut part = PathBuf::new();
+    for name in path.components() {
+        part.push(name);
+        if part.as_os_str().len() > PART_BYTES {
+            dir = Some(dir.as_ref().unwrap_or(root).open_dir(&part)?);
+            part = PathBuf::new();
+        }
+    }
+    let rest = if part.as_os_str().is_empty() { Path::new(".") } else { &part };
+    dir.as_ref().unwrap_or(root).open_dir(rest)
+}
+
+fn lstat(root: &Root, path: &Path) -> sys::Result<Stat> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if path.as_os_str().len() > PART_BYTES => {
+            open_dir(root, parent)?.lstat(Path::new(name))
+        }
+        _ => root.lstat(path),
+    }
 }
 
 fn is_dir(stat: &Stat) -> bool {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use cli::{During, Failure};
 use descriptor::{Descriptor, Digest, Exit, ImageLine};
 use registry::Reference;
-use store::{Container, Document, Error, Form, Store};
+use store::{Container, Document, Error, Form, Store, Volume};
 
+use crate::args::Kind;
 use crate::layer::Layer;
 use crate::survey;
 
@@ -18,6 +19,7 @@ pub(crate) enum Thing {
     Image(ImageLine),
     Layer(Layer),
     Container(Container),
+    Volume(Volume),
 }
 
 /// Finds a thing: a container's name, a reference as written and then in full, a digest, an id, the beginning of one.
@@ -30,11 +32,34 @@ pub(crate) fn find(store: &Store, text: &str) -> Result<Thing, Failure> {
     if let Some((image, name)) = registry::by_reference(store, text).during(what)? {
         return Ok(Thing::Image(line(store, image, Some(name))));
     }
+    if store::volumes::check_name(text).is_ok()
+        && let Ok(volume) = store.volume(text)
+    {
+        return Ok(Thing::Volume(volume));
+    }
     if let Some(digest) = by_digits(store, text)? {
         return by_digest(store, &digest);
     }
-    Err(Failure::new(Exit::NotFound, what(), "no image, layer or container of this name, digest or id")
-        .with_hint("oci-inspect images and oci-inspect containers -a list what there is"))
+    Err(Failure::new(
+        Exit::NotFound,
+        what(),
+        "no image, layer, container or volume of this name, digest or id",
+    )
+    .with_hint("oci-inspect images and oci-inspect containers -a list what there is"))
+}
+
+/// As [`find`], of one kind alone.
+pub(crate) fn find_kind(store: &Store, text: &str, kind: Option<Kind>) -> Result<Thing, Failure> {
+    let what = || format!("{:?}", text.chars().take(300).collect::<String>());
+    match kind {
+        None => find(store, text),
+        Some(Kind::Container) => store.container(text).during(what).map(Thing::Container),
+        Some(Kind::Volume) => store.volume(text).during(what).map(Thing::Volume),
+        Some(Kind::Image) => {
+            let (image, name) = registry::stored_image(store, text).during(what)?;
+            Ok(Thing::Image(line(store, image, name)))
+        }
+    }
 }
 
 /// The line of an image that the store has.

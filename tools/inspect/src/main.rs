@@ -25,6 +25,7 @@ mod table;
 mod text;
 mod top;
 mod tree;
+mod volume;
 
 fn main() -> std::process::ExitCode {
     cli::run_with("oci-inspect", args::carries_lines, run::run)

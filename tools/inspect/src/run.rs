@@ -6,10 +6,10 @@ use store::Store;
 
 use crate::answer::Answers;
 use crate::args::{Args, List, One};
-use crate::find::{Thing, find};
+use crate::find::{Thing, find_kind};
 use crate::form::Format;
 use crate::lists::{containers, images, volumes};
-use crate::{check, container, df, diff, events, history, image, rootfs, stats, top, tree};
+use crate::{check, container, df, diff, events, history, image, rootfs, stats, top, tree, volume};
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
@@ -66,8 +66,9 @@ fn things(store: &Store, stage: &mut Stage, args: &One) -> Result<u8, Failure> {
         stage.for_each(lines, |stage, line| of_line(store, stage, line, args, &mut answers))
     } else {
         let named = args.what.iter().map(Ok);
-        let show =
-            |stage: &mut Stage, text: &String| show(store, stage, find(store, text)?, args, &mut answers);
+        let show = |stage: &mut Stage, text: &String| {
+            show(store, stage, find_kind(store, text, args.kind)?, args, &mut answers)
+        };
         stage.for_each(named, show)
     };
     answers.finish()?;
@@ -83,6 +84,7 @@ fn show(
 ) -> Result<(), Failure> {
     match thing {
         Thing::Image(line) => image::show(store, stage, line, args, answers),
+        Thing::Volume(volume) => no_image("a volume", args).and_then(|()| volume::show(&volume, answers)),
         Thing::Layer(layer) => no_image("a layer", args).and_then(|()| layer.show(store, answers)),
         Thing::Container(one) => {
             no_image("a container", args).and_then(|()| container::show(&one, stage, answers, args.size))

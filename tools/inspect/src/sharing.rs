@@ -65,7 +65,7 @@ impl Sharing {
                 id,
                 name: entry.container.name().into(),
                 image: entry.create.image,
-                image_name: image_name(store, &entry.create),
+                image_name: image_name(store, &entry.create, &entry.state),
                 status: entry.status,
                 layers: entry.create.diff_ids,
             });

@@ -40,6 +40,15 @@ pub(crate) fn present(store: &Store, index: &Index) -> Vec<(Descriptor, Manifest
     all
 }
 
+/// Whether an image is the one of a digest, or an index that has it.
+pub(crate) fn is_or_has(store: &Store, image: &Descriptor, digest: &Digest) -> bool {
+    let in_index = || match store.document(&image.digest, Some(&image.media_type)) {
+        Ok((Document::Index(index), _)) => index.manifests.iter().any(|entry| entry.digest == *digest),
+        _ => false,
+    };
+    image.digest == *digest || in_index()
+}
+
 /// Whether all blobs of a manifest are there.
 pub(crate) fn is_complete(store: &Store, manifest: &Manifest) -> bool {
     let mut parts = std::iter::once(&manifest.config).chain(&manifest.layers);

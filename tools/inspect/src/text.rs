@@ -76,6 +76,37 @@ pub(crate) fn created_at(text: &str) -> String {
     }
 }
 
+/// A command as docker's lists have it: arguments, but not the program, in single quotes where a space is in them.
+pub(crate) fn command(words: impl Iterator<Item = String>) -> String {
+    let word = |(at, word): (usize, String)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word,
+    };
+    words.enumerate().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A text in double quotes, as Go writes it: with escapes for quotes, backslashes and what is not to be printed.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// A reference the way docker shows it: without `docker.io/library/`.
 pub(crate) fn familiar(name: &str) -> &str {
     let short = name.strip_prefix("docker.io/").unwrap_or(name);
@@ -182,6 +213,13 @@ mod tests {
         let pair = repository_and_tag(Some("docker.io/library/app:1"));
         assert_eq!((pair.0.as_str(), pair.1.as_str()), ("app", "1"));
         assert_eq!(repository_and_tag(None).0, "<none>");
+    }
+
+    #[test]
+    fn commands_are_dockers() {
+        let words = ["/a b", "-c", "echo \"x\"\n\u{1b}[1m", "é"].map(String::from);
+        let text = command(words.into_iter());
+        assert_eq!(quoted(&text), r#""/a b -c 'echo \"x\"\n\x1b[1m' é""#);
     }
 
     #[test]

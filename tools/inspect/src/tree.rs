@@ -43,7 +43,9 @@ fn chain(store: &Store, name: &str) -> Result<Vec<Digest>, Failure> {
     match find(store, name)? {
         Thing::Image(line) => Ok(store.image(&line.descriptor.digest, None).during(what)?.diff_ids),
         Thing::Container(one) => Ok(one.create().during(what)?.diff_ids),
-        Thing::Layer(_) => Err(Failure::usage(what(), "it is neither an image nor a container")),
+        Thing::Layer(_) | Thing::Volume(_) => {
+            Err(Failure::usage(what(), "it is neither an image nor a container"))
+        }
     }
 }
 

@@ -146,6 +146,28 @@ fn a_diff_tells_what_was_added_changed_and_deleted_and_nothing_else() {
 }
 
 #[test]
+fn a_diff_goes_deeper_than_a_path_may_be_long() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let Shared { f, .. } = shared();
+    let mut at = openat(
+        CWD,
+        f.store.container("two").expect("two").path().join("upper"),
+        OFlags::DIRECTORY,
+        Mode::empty(),
+    )
+    .expect("upper");
+    let name = "d".repeat(250);
+    for _ in 0..40 {
+        mkdirat(&at, &*name, Mode::RWXU).expect("mkdir");
+        at = openat(&at, &*name, OFlags::DIRECTORY, Mode::empty()).expect("open");
+    }
+    let changes = f.text(&["diff", "two"]);
+    assert_eq!(changes.lines().count(), 40);
+    let deepest = format!("A {}", format!("/{name}").repeat(40));
+    assert_eq!(changes.lines().last(), Some(&*deepest));
+}
+
+#[test]
 fn a_history_has_the_steps_with_what_each_added() {
     let Shared { f, .. } = shared();
     let text = f.text(&["history", "above:1"]);

@@ -103,7 +103,7 @@ fn containers_are_lines_ids_rows_or_a_table() {
         row.split("   ").map(str::trim).filter(|c| !c.is_empty()).map(String::from).collect::<Vec<_>>()
     };
     assert_eq!(cells(rows[0]), ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]);
-    assert!(rows[3].contains("Up ") && rows[3].contains("\"sh -c echo a long c\u{2026}\""), "{table}");
+    assert!(rows[3].contains("Up ") && rows[3].contains("\"sh -c 'echo a long \u{2026}\""), "{table}");
     assert!(rows[2].contains("Exited (3) ") && rows[2].ends_with("ended"), "{table}");
     assert!(rows[4].contains("Created") && !rows[4].contains("Exited"), "{table}");
     let whole = f.text(&["ps", "--no-trunc", "--format", "table"]);

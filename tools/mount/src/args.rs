@@ -37,7 +37,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NEW", conflicts_with_all = ["remove", "force", "name", "rm", "keep_on_failure", "replace", "cidfile", "Process", "Limits", "Mounts", "Isolation", "Network"])]
     pub(crate) rename: Option<String>,
 
-    /// With --remove: containers by name or id; with --rename: one
+    /// Make volumes of the names given, or one without a name, and print their names, instead of making any container
+    #[arg(long, conflicts_with_all = ["remove", "rename", "force", "name", "rm", "keep_on_failure", "replace", "cidfile", "Process", "Limits", "Mounts", "Isolation", "Network"])]
+    pub(crate) create_volume: bool,
+
+    /// With --create-volume: a label of the new volumes
+    #[arg(long, value_name = "KEY[=VALUE]", requires = "create_volume", value_parser = process::label)]
+    pub(crate) volume_label: Vec<(String, String)>,
+
+    /// With --remove: also the volumes without a name that were made for them
+    #[arg(long, requires = "remove")]
+    pub(crate) volumes: bool,
+
+    /// With --remove: containers by name or id; with --rename: one; with --create-volume: names of volumes
     #[arg(value_name = "NAME|ID")]
     pub(crate) removed: Vec<String>,
 
@@ -49,7 +61,7 @@ pub(crate) struct Args {
     pub(crate) choices: Choices,
 
     /// What to run in place of the image's CMD
-    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["remove", "rename"])]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["remove", "rename", "create_volume"])]
     pub(crate) command: Vec<String>,
 
     #[command(flatten)]
@@ -175,6 +187,11 @@ mod tests {
             "oci-mount -w relative",
             "oci-mount --hostname a/b",
             "oci-mount --net bridge",
+            "oci-mount --create-volume data -e A=1",
+            "oci-mount --create-volume --remove data",
+            "oci-mount --create-volume data -- sh",
+            "oci-mount --volume-label a=b",
+            "oci-mount --volumes",
             "oci-mount --remove --memory 1g",
             "oci-mount --remove --privileged",
             "oci-mount --remove --dns 1.1.1.1",

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cli::{During, Failure, Stage};
-use descriptor::{Exit, RootfsLine};
-use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, Store};
+use descriptor::{Exit, RootfsLine, media};
+use store::{Container, CreateDoc, Error, Form, Image, LayerTree, Lease, State, Store};
 
 use crate::args::Choices;
 use crate::idfile::IdFile;
@@ -40,12 +40,13 @@ impl Maker<'_> {
         self.store.owns(Some(&line.store)).during(|| "rootfs line".into())?;
         let unpacked = self.find(line)?;
         let mut doc = self.document(&unpacked)?;
+        let image_name = called(line);
         let container = match &self.choices.name {
             Some(name) => {
                 doc.name = names::fill(name, n, line.platform.as_ref());
-                self.make(&doc, &unpacked)?
+                self.make(&doc, &unpacked, image_name)?
             }
-            None => self.make_unnamed(&mut doc, &unpacked)?,
+            None => self.make_unnamed(&mut doc, &unpacked, image_name)?,
         };
         if let Some(file) = self.id_file.take() {
             file.write(container.id())?;
@@ -87,7 +88,12 @@ impl Maker<'_> {
         Ok(doc)
     }
 
-    fn make_unnamed(&self, doc: &mut CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
+    fn make_unnamed(
+        &self,
+        doc: &mut CreateDoc,
+        unpacked: &Unpacked,
+        image_name: Option<&str>,
+    ) -> Result<Container, Failure> {
         let mut attempt = 0;
         loop {
             doc.name = names::draw(attempt)?;
@@ -95,7 +101,7 @@ impl Maker<'_> {
             if self.store.container(&doc.name).is_ok() {
                 continue;
             }
-            match self.make(doc, unpacked) {
+            match self.make(doc, unpacked, image_name) {
                 // Somebody drew the same words since.
                 Err(failure) if failure.exit() == Exit::Conflict.code() && attempt < names::DRAWS * 2 => {}
                 made => return made,
@@ -103,7 +109,12 @@ impl Maker<'_> {
         }
     }
 
-    fn make(&self, doc: &CreateDoc, unpacked: &Unpacked) -> Result<Container, Failure> {
+    fn make(
+        &self,
+        doc: &CreateDoc,
+        unpacked: &Unpacked,
+        image_name: Option<&str>,
+    ) -> Result<Container, Failure> {
         let what = || format!("container {:?}", doc.name);
         let draft = if self.choices.replace {
             self.store.draft_successor(doc).during(what)?
@@ -116,6 +127,12 @@ impl Maker<'_> {
                 if self.choices.replace {
                     self.replace(&doc.name)?;
                 }
+                let console = &self.choices.process;
+                let begin = |state: &mut State| {
+                    (state.tty, state.open_stdin) = (console.tty, console.interactive);
+                    state.image_name = image_name.map(str::to_string);
+                };
+                draft.begin_with(begin).during(what)?;
                 let container = draft.publish().during(what)?;
                 drop(volumes);
                 Ok(container)
@@ -156,6 +173,11 @@ impl Maker<'_> {
         let one_off = overlay::OneOff::of(container).during(what)?;
         one_off.pass(stage.emit(&descriptor::Line::Container(line)), stage)
     }
+}
+
+/// What the stage before calls the image; shown where the image has that name.
+fn called(line: &RootfsLine) -> Option<&str> {
+    line.annotations.get(media::REF_NAME).map(String::as_str)
 }
 
 /// The labels that were chosen, and the scope's, which is not for the user to choose.

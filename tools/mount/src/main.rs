@@ -10,6 +10,7 @@ mod names;
 mod remove;
 mod rename;
 mod run;
+mod volume;
 
 fn main() -> std::process::ExitCode {
     cli::run("oci-mount", run::run)

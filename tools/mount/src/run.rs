@@ -6,16 +6,24 @@ use store::Store;
 use crate::args::Args;
 use crate::create::Maker;
 use crate::idfile::IdFile;
-use crate::{names, remove, rename};
+use crate::{names, remove, rename, volume};
 
 /// Runs the tool.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     let store = Store::open(args.common.store.as_deref()).during(|| "store".into())?;
     if args.remove {
-        return remove::all(stage, &store, &args.removed, args.force);
+        return remove::all(
+            stage,
+            &store,
+            &args.removed,
+            remove::How { force: args.force, volumes: args.volumes },
+        );
     }
     if let Some(to) = &args.rename {
         return rename::one(stage, &store, &args.removed, to).map(|()| 0);
+    }
+    if args.create_volume {
+        return volume::create(stage, &store, &args.removed, &args.volume_label);
     }
     if let Some(word) = args.removed.first() {
         return Err(Failure::usage("command line", format!("{word:?} is no option")).with_hint(

@@ -9,6 +9,9 @@ use cli::{Common, Failure};
 use runtime::Volume;
 use runtime::convert::Network;
 
+use store::State;
+
+use crate::launch::Console;
 use crate::monitor::{Driver, LogOption};
 
 /// The tool's name.
@@ -114,6 +117,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_http_proxy: bool,
 
+    /// Write the process's id, as the host sees it, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
+
     /// What keeps the output of a run with -d: json-file, the container's log, or none
     #[arg(long, value_name = "DRIVER", value_enum, hide_possible_values = true)]
     pub(crate) log_driver: Option<Driver>,
@@ -186,6 +193,15 @@ impl Args {
             Some((_, names)) => Err(Failure::usage("command line", format!("{names} do not go together"))
                 .with_hint(format!("the table in {TOOL} --help says what does"))),
             None => Ok(()),
+        }
+    }
+
+    /// The console of a run in the background: what is asked for here, and what the container was made with or had before.
+    pub(crate) fn console(&self, state: &State) -> Console {
+        let elsewhere = [&self.stdin, &self.stdout, &self.stderr].into_iter().any(Option::is_some);
+        Console {
+            tty: self.tty || (state.tty && !elsewhere),
+            open_stdin: self.interactive || (state.open_stdin && self.stdin.is_none()),
         }
     }
 

@@ -8,6 +8,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 use runtime::convert::{Network, user};
 use runtime::environment::{self, override_env};
 use runtime::{Volume, defaults, users};
+use store::CreateDoc;
 use sys::Root;
 
 use crate::args::Args;
@@ -48,6 +49,11 @@ impl Changes {
             network: args.net,
             terminal: args.tty,
         })
+    }
+
+    /// The same, with a terminal or without.
+    pub(crate) fn with_terminal(self, terminal: bool) -> Self {
+        Self { terminal, ..self }
     }
 
     /// None: the container runs as it was made.
@@ -100,7 +106,7 @@ impl Changes {
     /// Changes the configuration; `view` is the container's root, where users are looked up.
     ///
     /// The caller's proxies are handed on only to a container with a network, and where its making did not forbid that.
-    pub(crate) fn apply(&self, spec: &mut Spec, view: &Root, proxies: bool) -> Result<(), Failure> {
+    pub(crate) fn apply(&self, spec: &mut Spec, view: &Root, doc: &CreateDoc) -> Result<(), Failure> {
         self.set_network(spec);
         if let Some(mounts) = spec.mounts_mut() {
             // A mount of this run replaces the container's own at the same place.
@@ -117,9 +123,9 @@ impl Changes {
         if let Some(directory) = &self.workdir {
             process.set_cwd(directory.clone());
         }
-        let home = self.set_user(process, view)?;
+        let home = self.set_user(process, view, doc)?;
         let mut env = process.env().clone().unwrap_or_default();
-        if has_network && proxies {
+        if has_network && doc.passes_proxies() {
             add_missing(&mut env, &self.proxies);
         }
         override_env(&mut env, &self.env);
@@ -132,13 +138,15 @@ impl Changes {
     }
 
     /// Sets this run's user, and finds the user's home either way.
-    fn set_user(&self, process: &mut Process, view: &Root) -> Result<String, Failure> {
+    fn set_user(&self, process: &mut Process, view: &Root, doc: &CreateDoc) -> Result<String, Failure> {
         const HOMELESS: &str = "/";
         let Some(wanted) = &self.user else {
             let known = users::resolve(view, &process.user().uid().to_string());
             return Ok(known.ok().and_then(|known| known.home).unwrap_or_else(|| HOMELESS.into()));
         };
-        let identity = users::resolve(view, wanted).during(|| format!("user {wanted:?}"))?;
+        let mut identity = users::resolve(view, wanted).during(|| format!("user {wanted:?}"))?;
+        // They were chosen for whoever runs in it.
+        users::join(view, &mut identity, &doc.process.groups).during(|| "--group-add".into())?;
         let umask = process.user().umask();
         let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone());
         let held = defaults::held(&bounding.unwrap_or_default(), identity.uid);
@@ -160,6 +168,10 @@ impl Changes {
                 namespaces.push(namespace);
             }
             linux.set_namespaces(Some(namespaces));
+            if !is_own && let Some(sysctls) = linux.sysctl_mut() {
+                // They were meant for a network of its own.
+                sysctls.retain(|key, _| !key.starts_with("net."));
+            }
         }
         if had_own && !is_own {
             share_names(spec);

@@ -1,6 +1,7 @@
 //! From a container of the store to its running process and to its recorded end.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cli::{During, Failure};
@@ -9,6 +10,7 @@ use oci_spec::runtime::Spec;
 use overlay::Mounted;
 use runtime::{Beside, Ended, Guard, Manner, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
 use store::{Container, CreateDoc, State};
 use sys::Root;
 
@@ -17,6 +19,7 @@ use crate::command::stop_signal;
 use crate::events;
 use crate::groups;
 use crate::others;
+use crate::verbs::pid_file;
 
 /// config.json is not longer than this.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -30,6 +33,17 @@ pub(crate) struct Launch {
     pub(crate) stop_timeout: Duration,
     /// This process stands by it in the background.
     pub(crate) monitored: bool,
+    /// What the next start in the background remembers of this one.
+    pub(crate) console: Option<Console>,
+    /// Where its process's id is written, an absolute path.
+    pub(crate) pidfile: Option<PathBuf>,
+}
+
+/// The options that docker calls `Tty` and `OpenStdin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Console {
+    pub(crate) tty: bool,
+    pub(crate) open_stdin: bool,
 }
 
 /// A container that runs, and who stands by it.
@@ -37,6 +51,7 @@ pub(crate) struct Launch {
 pub(crate) struct Running {
     container: Container,
     doc: CreateDoc,
+    volumes: Vec<events::Volume>,
     started: Started,
     supervisor: Supervisor,
     line: ContainerLine,
@@ -46,7 +61,7 @@ pub(crate) struct Running {
 pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Failure> {
     let named = || format!("container {}", container.name());
     let lock = container.lock().during(named)?;
-    let mut state = container.state().during(named)?;
+    let mut state = container.settled(&lock).during(named)?;
     if state.is_alive() {
         let pid = state.pid.unwrap_or_default();
         return Err(Failure::new(Exit::Conflict, named(), format!("it runs already, as process {pid}")));
@@ -56,7 +71,8 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     let (root, view) = root(container, &state)?;
     make_points(&bundle, &view, &launch.changes.points(&spec))?;
     let doc = container.create().during(named)?;
-    launch.changes.apply(&mut spec, &view, doc.passes_proxies())?;
+    launch.changes.apply(&mut spec, &view, &doc)?;
+    let volumes = events::volumes(container, &spec);
     let _of_others = others::open(container, &doc, &mut spec)?;
     drop(view);
     let group = groups::plan(container, &spec, launch.tie, &mut state)?;
@@ -89,16 +105,32 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
         }
     };
     state.set_running(started.pid);
-    state.monitor = launch.monitored.then(|| store::Process::of(std::process::id())).flatten();
+    // Whoever it is: a state that tells of a process which has ended is left to it for the moment.
+    state.monitor = store::Process::of(std::process::id());
+    state.foreground = !launch.monitored;
+    if let Some(console) = launch.console {
+        (state.tty, state.open_stdin) = (console.tty, console.open_stdin);
+    }
     // Hierarchies that it went without are not in this one.
     groups::note(&mut state, started.group.as_ref());
     container.set_state(&state).during(named)?;
+    events::note_volumes(container, &volumes, "mount");
     events::note(container, &doc, "start", &[]);
     let mut line = container.line().during(named)?;
     // It may have ended already; this line speaks of its start.
     line.status = state.status;
     drop(lock);
-    Ok(Running { container: container.clone(), doc, started, supervisor, line })
+    let pid = started.pid;
+    let running = Running { container: container.clone(), doc, volumes, started, supervisor, line };
+    match pid_file::write(launch.pidfile.as_deref(), pid) {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            // Nobody would know of it.
+            let _ = rustix::process::pidfd_send_signal(&running.started.pidfd, Signal::KILL);
+            running.wait(None)?;
+            Err(error).during(|| "--pidfile".into())
+        }
+    }
 }
 
 impl Running {
@@ -132,6 +164,7 @@ impl Running {
                 }
                 // Before anybody can know, and note what follows from it.
                 events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
+                events::note_volumes(&self.container, &self.volumes, "unmount");
                 self.container.set_state(&state).during(named)?;
             }
             drop(lock);
@@ -142,8 +175,8 @@ impl Running {
 
 /// Records why a container could not be started; one that runs, or cannot be written, has its own story.
 pub(crate) fn record_failure(container: &Container, failure: &Failure) {
-    let Ok(_lock) = container.lock() else { return };
-    let Ok(mut state) = container.state() else { return };
+    let Ok(lock) = container.lock() else { return };
+    let Ok(mut state) = container.settled(&lock) else { return };
     if !state.is_alive() {
         state.error = Some(failure.to_string());
         // The failure is told anyway.

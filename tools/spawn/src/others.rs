@@ -77,7 +77,7 @@ fn process_of(store: &Store, id: &str) -> Result<OwnedFd, Failure> {
         Failure::new(Exit::Conflict, what(), "it is not running")
             .with_hint(format!("oci-spawn start {}", other.name()))
     };
-    let pid = other.state().during(what)?.pid.ok_or_else(idle)?;
+    let pid = other.settle().during(what)?.pid.ok_or_else(idle)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).map_err(|_| idle())?;
     // Opened before it was looked at, so that no successor of the number is taken for it.

@@ -1,6 +1,7 @@
 //! Read a line, run its container, and either end its journey or pass it on.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use cli::{During, Failure, Stage};
 use descriptor::{ContainerLine, Exit, Line};
@@ -75,14 +76,24 @@ fn passing(args: &Args, changes: Changes, line: Line, pass: Pass, stage: &Stage)
 /// Each container is started in the background and its line printed.
 fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, Failure> {
     let lines = stage.lines()?;
+    let pidfile = pidfile(args)?;
+    let mut seen = 0;
     let status = stage.for_each(lines, |stage, line| {
+        seen += 1;
+        if seen > 1 && pidfile.is_some() {
+            return Err(Failure::usage("a second line on stdin", "--pidfile takes a single container"));
+        }
         let (_, container) = resolve(args, line)?;
-        let doc = container.create().during(|| format!("container {}", container.name()))?;
+        let named = || format!("container {}", container.name());
+        let (doc, state) = (container.create().during(named)?, container.settle().during(named)?);
+        let console = args.console(&state);
         let background = Background {
             once: args.rm,
-            changes: changes.clone(),
+            changes: changes.clone().with_terminal(console.tty),
             stop_timeout: args.stop_timeout,
-            streams: streams::background(args)?,
+            streams: streams::background(args, console)?,
+            console: Some(console),
+            pidfile: pidfile.clone(),
             log: Choice::of(&doc.log, args.log_driver, &args.log_opt)?,
             first: None,
         };
@@ -128,6 +139,8 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
         tie: Tie::DiesWithParent,
         stop_timeout: args.stop_timeout,
         monitored: false,
+        console: None,
+        pidfile: pidfile(args)?,
     };
     let mut running = launch::start(container, launch)?;
     let mut relay = match (running.terminal(), keyboard) {
@@ -144,6 +157,12 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
         _ => None,
     };
     running.wait(relay.as_mut().map(|relay| relay as &mut dyn Beside))
+}
+
+/// Where the process's id goes, whatever directory its writer is in.
+fn pidfile(args: &Args) -> Result<Option<PathBuf>, Failure> {
+    let absolute = args.pidfile.as_ref().map(std::path::absolute).transpose();
+    absolute.map_err(|e| Failure::new(Exit::Other, "--pidfile", e))
 }
 
 pub(crate) fn keyboard() -> Result<std::os::fd::OwnedFd, Failure> {

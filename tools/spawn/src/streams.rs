@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::args::Args;
+use crate::launch::Console;
 use crate::monitor::{Input, Streams};
 
 /// The mode of files that the container's output makes, less the caller's umask.
@@ -35,13 +36,13 @@ pub(crate) fn foreground(args: &Args) -> Result<[OwnedFd; 3], Failure> {
 }
 
 /// The streams of a container in the background; its monitor has what is sent nowhere else.
-pub(crate) fn background(args: &Args) -> Result<Streams, Failure> {
-    if args.tty {
+pub(crate) fn background(args: &Args, console: Console) -> Result<Streams, Failure> {
+    if console.tty {
         return Ok(Streams::Terminal { size: None });
     }
     let stdin = match &args.stdin {
         Some(file) => Input::File(open(file, OFlags::RDONLY)?),
-        None if args.interactive => Input::Attached,
+        None if console.open_stdin => Input::Attached,
         None => Input::File(nothing()?),
     };
     let file = |file: Option<&Path>| file.map(written).transpose();

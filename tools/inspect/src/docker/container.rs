@@ -132,7 +132,9 @@ impl Parts<'_> {
         if let Some(user) = &process.user {
             config["User"] = json!(user);
         }
-        config["Tty"] = json!(self.spec["process"]["terminal"].as_bool().unwrap_or_default());
+        let terminal = self.spec["process"]["terminal"].as_bool().unwrap_or_default();
+        config["Tty"] = json!(terminal || self.state.tty);
+        config["OpenStdin"] = json!(self.state.open_stdin);
         config["Env"] = self.env();
         match (&process.entrypoint, &process.args) {
             (Some(entrypoint), args) => {
@@ -142,7 +144,7 @@ impl Parts<'_> {
             (None, Some(args)) => config["Cmd"] = json!(args),
             (None, None) => {}
         }
-        config["Image"] = json!(image_name(self.container.store(), create));
+        config["Image"] = json!(image_name(self.container.store(), create, &self.state));
         if let Some(cwd) = &process.cwd {
             config["WorkingDir"] = json!(cwd);
         }
@@ -168,9 +170,16 @@ impl Parts<'_> {
     }
 }
 
-/// The name of its image, the digest where it has none any more.
-pub(crate) fn image_name(store: &Store, create: &CreateDoc) -> String {
+/// The name of its image: what its maker called it while that is the image's name, else another one, the digest where it
+/// has none any more.
+pub(crate) fn image_name(store: &Store, create: &CreateDoc, state: &State) -> String {
     let Some(digest) = &create.image else { return String::new() };
+    if let Some(name) = &state.image_name
+        && let Ok(Some(image)) = store.resolve(name)
+        && survey::is_or_has(store, &image, digest)
+    {
+        return familiar(name).to_string();
+    }
     survey::name_of(store, digest).map_or_else(|| digest.to_string(), |name| familiar(&name).to_string())
 }
 

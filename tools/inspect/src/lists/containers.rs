@@ -103,7 +103,6 @@ pub(crate) fn entry(container: Container) -> Option<Entry> {
 struct Images(HashMap<Option<Digest>, ImageFacts>);
 
 struct ImageFacts {
-    name: String,
     labels: BTreeMap<String, String>,
     bytes: u64,
 }
@@ -116,7 +115,6 @@ impl Images {
             let config = image.as_ref().and_then(|image| image.config.config().as_ref());
             let labels = config.and_then(|config| config.labels().clone()).unwrap_or_default();
             ImageFacts {
-                name: image_name(store, create),
                 labels: labels.into_iter().collect(),
                 bytes: image.as_ref().map_or(0, |image| docker::size_of(store, image)),
             }
@@ -135,7 +133,7 @@ fn row(
     let store = container.store();
     let words = container.document("config.json").ok().flatten().unwrap_or_default();
     let words = words["process"]["args"].as_array().into_iter().flatten().map(plain);
-    let command = words.collect::<Vec<_>>().join(" ");
+    let command = text::command(words);
     let command = if form.no_trunc { command } else { cut(&command, COMMAND) };
     let created = state.created_at.as_deref().unwrap_or(text::NEVER);
     let facts = images.of(store, create);
@@ -143,10 +141,10 @@ fn row(
     labels.extend(create.labels.clone());
     let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
     let mounts = create.mounts.iter().map(|mount| mount.source.clone().unwrap_or_else(|| mount.kind.clone()));
-    let is_digest = facts.name.starts_with("sha256:");
-    let image = if is_digest { shown_id(&facts.name, form.no_trunc) } else { facts.name.clone() };
+    let name = image_name(store, create, state);
+    let image = if name.starts_with("sha256:") { shown_id(&name, form.no_trunc) } else { name };
     let mut value = json!({
-        "Command": format!("\"{command}\""), "CreatedAt": created_at(created),
+        "Command": text::quoted(&command), "CreatedAt": created_at(created),
         "ID": shown_id(container.id(), form.no_trunc),
         "Image": image, "Labels": labels.collect::<Vec<_>>().join(","),
         "LocalVolumes": create.mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),

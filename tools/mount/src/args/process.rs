@@ -39,6 +39,14 @@ pub(crate) struct Process {
     #[arg(long)]
     init: bool,
 
+    /// Its input stays open where it is started in the background, for who attaches
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// It has a terminal where it is started in the background
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
     /// No writes to the root file system
     #[arg(long)]
     read_only: bool,
@@ -116,7 +124,7 @@ fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') { Ok(text.into()) } else { Err("it has to be absolute".into()) }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() { Err("a label without a name".into()) } else { Ok((key.into(), value.into())) }
 }

@@ -104,8 +104,12 @@ impl Space {
                 let other = store.container(name).during(what)?;
                 if kind == Kind::Ipc {
                     let modes = other.create().during(what)?.namespaces;
-                    if modes.get("ipc").is_some_and(|mode| mode == "none") {
-                        return Err(Failure::new(Exit::Conflict, what(), "it has no /dev/shm to share"));
+                    // What it shares already, it may share further.
+                    let shares = |mode: &String| mode != "none";
+                    if !modes.get("ipc").is_some_and(shares) {
+                        let why = "its IPC namespace is not shareable";
+                        return Err(Failure::new(Exit::Conflict, what(), why)
+                            .with_hint("make it with --ipc shareable"));
                     }
                 }
                 Ok(Some(format!("{CONTAINER}{}", other.id())))

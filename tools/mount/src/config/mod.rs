@@ -26,6 +26,22 @@ pub(crate) struct Allowed {
     pub(crate) edits: cdi::Edits,
 }
 
+/// What docker sets where a container has a network of its own: low ports and pings are for every user. In a user namespace
+/// not every group has a number, so pings stay root's there.
+fn usual_sysctls(doc: &CreateDoc) -> Vec<(&'static str, &'static str)> {
+    const PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+    const PINGS: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
+    let has_own = doc.network != "host" && !doc.network.starts_with("container:");
+    let is_known = |(key, _): &(&str, &str)| {
+        std::path::Path::new("/proc/sys").join(key.replace('.', "/")).exists() && has_own
+    };
+    let mut all = vec![PORTS];
+    if !cgroup::is_rootless() {
+        all.push(PINGS);
+    }
+    all.into_iter().filter(is_known).collect()
+}
+
 /// Everything that confines the container; `dirs` is where CDI specifications are.
 pub(crate) fn allowed(
     doc: &CreateDoc,
@@ -37,7 +53,8 @@ pub(crate) fn allowed(
     rights::fill(doc, confinement)?;
     resources::fill(doc, confinement)?;
     confinement.namespaces = spaces::namespaces(doc, containers)?;
-    confinement.sysctls = doc.sysctls.clone().into_iter().collect();
+    confinement.sysctls = usual_sysctls(doc).into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    confinement.sysctls.extend(doc.sysctls.clone());
     allowed.edits = cdi::edits(doc, dirs)?;
     devices::fill(doc, &allowed.edits, &mut allowed.confinement)?;
     Ok(allowed)

@@ -94,11 +94,14 @@ pub(crate) fn join(container: &Container, attachment: Attachment, stage: &Stage)
     let bundle = container.root().during(what)?;
     let deadline = Instant::now() + LET_IN_WITHIN;
     let socket = loop {
-        let state = container.state().during(what)?;
+        let state = container.settle().during(what)?;
         match state.now() {
             descriptor::Status::Running => {}
             descriptor::Status::Paused => return Err(named::paused(container)),
             _ => return Err(named::not_running(container)),
+        }
+        if state.foreground {
+            return Err(refused("it runs in somebody's foreground"));
         }
         match wire::connect(&bundle) {
             Ok(socket) => break socket,
@@ -110,7 +113,7 @@ pub(crate) fn join(container: &Container, attachment: Attachment, stage: &Stage)
             }
             Err(_) => {
                 return Err(refused(
-                    "nobody stands by it in the background: it runs in somebody's foreground, or its monitor was killed",
+                    "nobody stands by it in the background any more: its monitor was killed",
                 ));
             }
         }

@@ -80,7 +80,7 @@ fn work(common: &Common, args: &Args, stage: &Stage) -> Result<u8, Failure> {
         name => named::single(common, name, "a command is executed in one container at a time", stage)?,
     };
     let what = || format!("container {}", container.name());
-    let state = container.state().during(what)?;
+    let state = container.settle().during(what)?;
     let (host, process) = host(&container, &state, &changes, args.privileged)?;
     let keyboard = if args.tty { Some(run::keyboard()?) } else { None };
     let stdio = match &keyboard {
@@ -159,8 +159,7 @@ fn host(
     let mut spec = launch::configuration(&container.root().during(what)?)?;
     let view =
         Root::open_ambient(format!("/proc/{pid}/root")).map_err(|e| Failure::new(Exit::Other, what(), e))?;
-    let proxies = container.create().during(what)?.passes_proxies();
-    changes.apply(&mut spec, &view, proxies)?;
+    changes.apply(&mut spec, &view, &container.create().during(what)?)?;
     with_network(&mut spec);
     let group = groups::noted(state);
     let mut process = spec

@@ -22,7 +22,8 @@ pub(crate) struct Args {
 pub(crate) fn kill(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.names.each(common, stage, |stage, container| {
         let what = || format!("container {}", container.name());
-        let state = container.state().during(what)?;
+        let before = named::line(container)?;
+        let state = container.settle().during(what)?;
         let Some(alive) = Alive::of(&state) else {
             return Err(named::refusal(container, "it is not running"));
         };
@@ -31,6 +32,6 @@ pub(crate) fn kill(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8
             events::note(container, &doc, "kill", &[("signal", args.signal.to_string())]);
         }
         pause::thaw(container)?;
-        named::done(stage, container)
+        named::ended(stage, container, before)
     })
 }

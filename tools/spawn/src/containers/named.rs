@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 
 use cli::{Common, During, Failure, Stage};
-use descriptor::{Exit, Line};
-use store::{Container, Store};
+use descriptor::{ContainerLine, Exit, Line, Status};
+use store::{Container, Error, Store};
 
 /// The containers of a command line.
 #[derive(Debug, clap::Args)]
@@ -91,8 +91,26 @@ pub(crate) fn done(stage: &Stage, container: &Container) -> Result<(), Failure> 
     if std::io::stdout().is_terminal() {
         return print(container.name());
     }
-    let line = container.line().during(|| format!("container {}", container.name()))?;
+    stage.emit(&Line::Container(line(container)?))
+}
+
+/// As [`done`], for a verb that may be the container's end: a one-off is gone by then, and its line is the one `before`.
+pub(crate) fn ended(stage: &Stage, container: &Container, before: ContainerLine) -> Result<(), Failure> {
+    if std::io::stdout().is_terminal() {
+        return print(container.name());
+    }
+    let line = match container.line() {
+        Err(Error::NoContainer(_) | Error::OtherInstance { .. } | Error::Document { .. }) => {
+            ContainerLine { status: Status::Stopped, mounted: false, ..before }
+        }
+        line => line.during(|| format!("container {}", container.name()))?,
+    };
     stage.emit(&Line::Container(line))
+}
+
+/// The line of a container as it is now.
+pub(crate) fn line(container: &Container) -> Result<ContainerLine, Failure> {
+    container.line().during(|| format!("container {}", container.name()))
 }
 
 /// Prints a line of what the verb was asked for.

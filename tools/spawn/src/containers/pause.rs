@@ -35,7 +35,7 @@ pub(crate) fn resume(common: &Common, args: &Args, stage: &mut Stage) -> Result<
 fn freeze(container: &Container) -> Result<(), Failure> {
     let what = || format!("container {}", container.name());
     let lock = container.lock().during(what)?;
-    let mut state = container.state().during(what)?;
+    let mut state = container.settled(&lock).during(what)?;
     match state.now() {
         Status::Running => {}
         Status::Paused => return Err(named::refusal(container, "it is paused already")),
@@ -57,7 +57,7 @@ pub(crate) fn thaw(container: &Container) -> Result<bool, Failure> {
     }
     // One that is gone meanwhile is not paused.
     let Ok(lock) = container.lock() else { return Ok(false) };
-    let mut state = container.state().during(what)?;
+    let mut state = container.settled(&lock).during(what)?;
     if state.now() != Status::Paused {
         return Ok(false);
     }

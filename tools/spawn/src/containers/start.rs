@@ -98,7 +98,7 @@ fn attached(common: &Common, args: &Args, stage: &Stage) -> Result<u8, Failure> 
 }
 
 fn is_alive(container: &Container) -> Result<bool, Failure> {
-    Ok(container.state().during(|| format!("container {}", container.name()))?.is_alive())
+    Ok(container.settle().during(|| format!("container {}", container.name()))?.is_alive())
 }
 
 /// The run that the container was made for.
@@ -106,16 +106,20 @@ fn background(container: &Container, input: bool) -> Result<Background, Failure>
     let what = || format!("container {}", container.name());
     let doc = container.create().during(what)?;
     let config = container.document("config.json").during(what)?.unwrap_or_default();
-    let terminal = config["process"]["terminal"].as_bool().unwrap_or(false);
+    let state = container.settle().during(what)?;
+    let terminal = state.tty || config["process"]["terminal"].as_bool().unwrap_or(false);
     let streams = if terminal {
         Streams::Terminal { size: None }
     } else {
-        let stdin = if input { Input::Attached } else { Input::File(streams::nothing()?) };
+        let stdin =
+            if input || state.open_stdin { Input::Attached } else { Input::File(streams::nothing()?) };
         Streams::Three { stdin, stdout: None, stderr: None }
     };
     let seconds = doc.stop_timeout.unwrap_or(stop::PATIENCE_SECONDS);
     Ok(Background {
         once: false,
+        console: None,
+        pidfile: None,
         changes: Changes::none(terminal),
         stop_timeout: Duration::from_secs(seconds.into()),
         streams,

@@ -47,15 +47,16 @@ pub(crate) struct How {
 /// Stops each container; one that does not run is stopped already.
 pub(crate) fn stop(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.names.each(common, stage, |stage, container| {
+        let before = named::line(container)?;
         one(container, &args.how)?;
-        named::done(stage, container)
+        named::ended(stage, container, before)
     })
 }
 
 /// Stops a container; returns once its end is written down.
 pub(crate) fn one(container: &Container, how: &How) -> Result<(), Failure> {
     let what = || format!("stopping container {}", container.name());
-    let state = container.state().during(what)?;
+    let state = container.settle().during(what)?;
     let Some(alive) = Alive::of(&state) else { return Ok(()) };
     let doc = container.create().during(what)?;
     alive.signal(how.signal.map_or_else(|| asked(container, &doc), Ok)?)?;

@@ -22,7 +22,7 @@ pub(crate) fn top(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8,
     let name = args.words.first().map(String::as_str);
     let container = named::single(common, name, why, stage)?;
     let what = || format!("container {}", container.name());
-    let state = container.state().during(what)?;
+    let state = container.settle().during(what)?;
     if !state.is_alive() {
         return Err(named::not_running(&container));
     }

@@ -93,7 +93,7 @@ fn one(container: &Container, wanted: &Value) -> Result<(), Failure> {
     let what = || format!("the limits of container {}", container.name());
     let wrong = |e: serde_json::Error| Failure::new(Exit::Content, what(), e);
     let lock = container.lock().during(what)?;
-    let mut state = container.state().during(what)?;
+    let mut state = container.settled(&lock).during(what)?;
     let mut config = container.document("config.json").during(what)?.unwrap_or_else(|| json!({}));
     if state.is_alive() {
         let resources: LinuxResources = runtime::typed(wanted).map_err(wrong)?;

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) fn wait(common: &Common, args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     stage.keep_errors_home();
     args.names.each(common, stage, |_, container| {
-        let state = container.state().during(|| format!("container {}", container.name()))?;
+        let state = container.settle().during(|| format!("container {}", container.name()))?;
         let code = match Alive::of(&state) {
             Some(alive) => match told(container, &state) {
                 Some(code) => code,

@@ -26,7 +26,7 @@ pub(crate) use choice::{Choice, Driver, LogOption};
 pub(crate) use journal::{LOG, predecessor};
 
 use crate::changes::Changes;
-use crate::launch::{self, Launch, Running};
+use crate::launch::{self, Console, Launch, Running};
 use crate::wire;
 use desk::{Desk, Ends};
 use journal::Journal;
@@ -45,6 +45,10 @@ pub(crate) struct Background {
     pub(crate) once: bool,
     /// Who is attached from the first byte on.
     pub(crate) first: Option<OwnedFd>,
+    /// What the next start remembers of this one.
+    pub(crate) console: Option<Console>,
+    /// Where the process's id is written, an absolute path.
+    pub(crate) pidfile: Option<PathBuf>,
 }
 
 /// What the container's streams are.
@@ -211,14 +215,15 @@ fn watch(
 fn start(container: &Container, background: Background) -> Result<(Running, Desk), Failure> {
     let named = || format!("container {}", container.name());
     let failed = |e: sys::Error| Failure::new(Exit::Other, named(), e);
-    let Background { changes, stop_timeout, streams, log, first, .. } = background;
+    let Background { changes, stop_timeout, streams, log, first, console, pidfile, .. } = background;
     let bundle = container.root().during(named)?;
     let journal = match log.driver {
         Driver::JsonFile => Some(Journal::open(container.root().during(named)?, log).map_err(failed)?),
         Driver::None => None,
     };
     let (stdio, mut ends) = streams.connect().map_err(failed)?;
-    let launch = Launch { changes, stdio, tie: Tie::Outlives, stop_timeout, monitored: true };
+    let launch =
+        Launch { changes, stdio, tie: Tie::Outlives, stop_timeout, monitored: true, console, pidfile };
     let mut running = launch::start(container, launch)?;
     if let Some(master) = running.terminal() {
         ends.input = Some(master.try_clone().map_err(|e| Failure::new(Exit::Other, named(), e))?);

@@ -13,7 +13,7 @@ mod list;
 mod log;
 mod options;
 mod pause;
-mod pid_file;
+pub(crate) mod pid_file;
 mod print;
 pub(crate) mod ps;
 mod run;
