@@ -217,6 +217,36 @@ fn layers_say_who_has_them_and_the_tree_draws_it() {
         "{tree}"
     );
     assert!(f.text(&["tree"]).contains("image app:1"));
+    // The sums: each layer once, and as often as images and containers have it.
+    let bytes = |args: &[&str], name: &str| -> u64 {
+        let rows = f.text(args);
+        let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+        let wanted = rows.filter(|row| row["ID"] == name || row["Names"] == name);
+        wanted.map(|row| row["Bytes"].as_u64().expect("bytes")).sum()
+    };
+    let (low, high) =
+        (bytes(&["layers", "--format", "json"], base), bytes(&["layers", "--format", "json"], top));
+    let containers = f.json(&["df", "-v", "--format", "json"])["Containers"].clone();
+    let own = containers.as_array().expect("an array").iter().filter(|row| row["Names"] != "web");
+    let own: u64 = own.map(|row| row["Bytes"].as_u64().expect("bytes")).sum();
+    let told: Vec<u64> = lines[6].split([',', ';']).map(|part| decimal(part.rsplit(' ').next())).collect();
+    for (told, want) in told.iter().zip([low + high, own, low + high + own, 4 * low + 2 * high + own]) {
+        assert!(told.abs_diff(want) <= want / 100, "{told} is not about {want}: {tree}");
+    }
+    assert_eq!(told.len(), 4, "{tree}");
+}
+
+/// Bytes as a table has them.
+fn decimal(text: Option<&str>) -> u64 {
+    let text = text.expect("a size");
+    let (number, unit) = text.split_at(text.find(char::is_alphabetic).expect("a unit"));
+    let unit = match unit {
+        "B" => 1.0,
+        "kB" => 1e3,
+        "MB" => 1e6,
+        other => panic!("{other}"),
+    };
+    (number.parse::<f64>().expect("a number") * unit) as u64
 }
 
 /// What du(1) says, in bytes.
@@ -257,6 +287,10 @@ fn df_counts_what_the_disk_has_and_what_it_would_have() {
         row("Local Volumes")["Reclaimable"],
         format!("{} (100%)", row("Local Volumes")["Size"].as_str().expect("text"))
     );
+    let bytes = |kind: &str| row(kind)["Bytes"].as_u64().expect("bytes");
+    assert_eq!(bytes("Blobs"), du(&store.join("blobs")));
+    let parts = ["Images", "Blobs", "Containers", "Local Volumes", "Other"];
+    assert_eq!(bytes("Total"), parts.map(bytes).iter().sum::<u64>());
     // Two images and two containers have the lowest layer, one of each the other.
     let apart = row("Without sharing")["Bytes"].as_u64().expect("bytes")
         - row("Total")["Bytes"].as_u64().expect("bytes");

@@ -155,5 +155,7 @@ fn images_are_lines_ids_rows_or_a_table() {
     assert_eq!((&row["Size"], &row["Bytes"], &row["ID"]), (&json!("5B"), &json!(5), &json!(&id.hex()[..12])));
     let table = f.text(&["images", "--digests", "--format", "table"]);
     assert!(table.starts_with("REPOSITORY ") && table.contains(&f.image.digest.to_string()), "{table}");
+    let plain = f.text(&["images", "--format", "table"]);
+    assert!(!plain.contains("DIGEST") && !plain.contains("sha256:"), "{plain}");
     assert_eq!(f.run(&["images", "--filter", "dangling=maybe"], b"").status.code(), Some(2));
 }
