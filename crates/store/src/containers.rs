@@ -121,7 +121,7 @@ impl Store {
             match self.open_container(&id, Some(&name)) {
                 Ok(container) => all.extend(container),
                 // Damaged, or removed since the names were read.
-                Err(Error::Document { .. } | Error::WrongKind { .. } | Error::NoContainer(_)) => {}
+                Err(e) if e.is_damage() || matches!(e, Error::NoContainer(_)) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -367,6 +367,10 @@ impl Container {
     /// A failed call.
     pub fn set_state(&self, state: &State) -> Result<()> {
         let json = serde_json::to_vec(state).map_err(|e| Error::document("state.json", e))?;
+        if json.len() as u64 > STATE_LIMIT {
+            // Nobody could read it, nor remove the container.
+            return Err(Error::TooLarge { what: "state.json".into(), limit: STATE_LIMIT });
+        }
         files::replace(&self.root()?, "state.json", &json, Durable::No)
     }
 

@@ -256,6 +256,11 @@ impl Error {
     pub(crate) fn document(what: impl ToString, fault: impl Into<DocumentFault>) -> Self {
         Self::Document { what: what.to_string(), fault: fault.into() }
     }
+
+    /// Whether it is about a document that cannot be read, and about no other.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Document { .. } | Self::WrongKind { .. } | Self::TooLarge { .. })
+    }
 }
 
 impl From<Error> for std::io::Error {

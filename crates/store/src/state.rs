@@ -13,6 +13,9 @@ pub use sys::identity::{boot_id, start_time};
 /// The exit code of a process whose end nobody saw, as docker gives it after a crash of its own or of the host.
 pub const UNSEEN: u8 = 255;
 
+/// The most bytes of [`State::error`]: a failure may quote what an image calls its command, and that has no bounds.
+const ERROR_BYTES: usize = 4096;
+
 /// state.json of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +162,11 @@ impl State {
         self.finished_at = Some(now());
         self.monitor = None;
         self.foreground = false;
+    }
+
+    /// Notes why it was not started; of a long reason the beginning.
+    pub fn set_error(&mut self, why: &str) {
+        self.error = Some(why[..why.floor_char_boundary(ERROR_BYTES)].into());
     }
 
     /// The status that is true now: nothing runs whose process is gone.

@@ -137,7 +137,7 @@ impl Store {
             }
             match self.open_volume(&name, None) {
                 Ok(volume) => all.extend(volume),
-                Err(Error::Document { .. } | Error::WrongKind { .. }) => {}
+                Err(e) if e.is_damage() => {}
                 Err(e) => return Err(e),
             }
         }

@@ -178,7 +178,7 @@ pub(crate) fn record_failure(container: &Container, failure: &Failure) {
     let Ok(lock) = container.lock() else { return };
     let Ok(mut state) = container.settled(&lock) else { return };
     if !state.is_alive() {
-        state.error = Some(failure.to_string());
+        state.set_error(&failure.to_string());
         // The failure is told anyway.
         let _ = container.set_state(&state);
     }

@@ -329,3 +329,56 @@ fn why_a_container_did_not_start_is_kept_until_it_does() {
     detached(&world, &a, &[], "exit 0");
     assert_eq!(a.state().expect("state").error, None);
 }
+
+/// Gives a container a program whose first thread ends while another one goes on, deaf to SIGTERM; false where it cannot be made.
+fn headless(container: &Container) -> bool {
+    let source = container.path().join("headless.c");
+    let program = "#include <pthread.h>\n#include <signal.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        static void *on(void *a) { for (;;) pause(); }\n\
+        int main(void) { pthread_t t; signal(SIGTERM, SIG_IGN); pthread_create(&t, 0, on, 0); syscall(SYS_exit, 0); }";
+    fs::write(&source, program).expect("write");
+    let output = container.path().join("upper/headless");
+    let made = Command::new("cc").args(["-static", "-pthread", "-o"]).arg(output).arg(source).status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        testkit::skip("needs cc and a static libc");
+    }
+    made
+}
+
+#[test]
+fn a_container_that_looks_like_a_zombie_while_a_thread_of_it_runs_is_not_let_go() {
+    let Some(world) = World::new() else { return };
+    let a = scripted(&world, "a", "exec /headless");
+    if !headless(&a) {
+        return;
+    }
+    out(&world, &["start", "a"]);
+    let pid = a.state().expect("state").pid.expect("a pid");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    while !stat().contains("(headless) Z") {
+        assert!(Instant::now() < deadline, "{}", stat());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(a.state().expect("state").now(), Status::Running);
+    assert_eq!(code(&world.spawn(b"", &["kill", "-s", "TERM", "a"])), 0);
+    out(&world, &["stop", "-t", "0", "a"]);
+    assert!(!stat().contains("headless"), "it lives on: {}", stat());
+    assert_eq!(out(&world, &["wait", "a"]), "137\n");
+}
+
+#[test]
+fn a_failure_that_quotes_a_long_command_leaves_a_container_that_can_be_read_and_removed() {
+    let Some(world) = World::new() else { return };
+    let (a, other) = (world.plain("a"), world.plain("b"));
+    let refused = world.spawn(&line(&a), &["-d", "--", &"\u{1b}".repeat(40_000)]);
+    assert_ne!(code(&refused), 0, "{refused:?}");
+    let error = a.state().expect("a state that can be read").error.expect("a reason");
+    assert!(error.contains("starting") && error.len() <= 4096, "{} bytes", error.len());
+    let names: Vec<String> =
+        world.store.containers().expect("a list").iter().map(|one| one.name().to_string()).collect();
+    assert_eq!(names, ["a", "b"]);
+    overlay::remove(a, overlay::Running::Refuse).expect("removed");
+    assert_eq!(code(&world.spawn(&line(&other), &["--", "echo"])), 0);
+}
