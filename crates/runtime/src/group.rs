@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::defaults;
 use crate::error::{Error, Result};
-use crate::lifecycle::{meant, members};
+use crate::lifecycle::{ends_with_the_first, meant, members};
 use crate::newborn::Newborn;
 use crate::request::Tie;
 
@@ -29,8 +29,9 @@ const ALWAYS: [&str; 8] = ["freezer", "pids", "memory", "cpuacct", "cpu", "cpuse
 /// It is `linux.cgroupsPath`, else `/ocipipe/NAME`, and without the rights of root one below the caller's own group. What the
 /// caller may not make and no limit needs is gone without; none on a host without control groups.
 ///
-/// On version 1 a container that dies with its parent has one only where limits, rules for devices or a path ask for it: to move a process into
-/// one waits until every processor has been through the scheduler, some milliseconds. [`Group`] can be made later, too.
+/// On version 1 a container that dies with its parent has one only where limits, rules for devices or a path ask for it, or where
+/// no pid namespace of its own ends all its processes with the first: to move a process into one waits until every processor has
+/// been through the scheduler, some milliseconds. [`Group`] can be made later, too.
 ///
 /// # Errors
 /// [`Error::Cgroup`]; [`Error::Limits`] where a limit is asked for that nothing here can hold.
@@ -39,7 +40,7 @@ pub fn plan_group(spec: &Spec, name: &str, tie: Tie) -> Result<Option<Group>> {
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let given = given.filter(|path| !path.as_os_str().is_empty());
     let is_asked = given.is_some() || limits(&resources).is_some() || needs_rules(spec, &resources);
-    if !is_asked && tie == Tie::DiesWithParent && !cgroup::is_unified() {
+    if !is_asked && ends_with_the_first(spec) && tie == Tie::DiesWithParent && !cgroup::is_unified() {
         return Ok(None);
     }
     let rootless = cgroup::is_rootless();
@@ -174,5 +175,31 @@ fn explained(resources: &LinuxResources, source: cgroup::Error) -> Error {
             cgroup::Error::NoHierarchy | cgroup::Error::Call { .. } | cgroup::Error::Kind { .. },
         ) => Error::Limits { limit, source: Box::new(source) },
         _ => Error::Cgroup(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(namespaces: serde_json::Value) -> Spec {
+        let linux = serde_json::json!({"namespaces": namespaces});
+        serde_json::from_value(serde_json::json!({"ociVersion": "1.2.0", "linux": linux}))
+            .expect("a configuration")
+    }
+
+    #[test]
+    fn where_no_pid_namespace_ends_all_processes_a_group_does() {
+        let own = spec(serde_json::json!([{"type": "mount"}, {"type": "pid"}]));
+        let shared = spec(serde_json::json!([{"type": "mount"}]));
+        let joined = spec(serde_json::json!([{"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}]));
+        let planned = |spec: &Spec, tie| plan_group(spec, "x", tie).expect("a plan").is_some();
+        // Where the host has any at all.
+        let possible = planned(&own, Tie::Outlives);
+        assert_eq!(
+            (planned(&shared, Tie::DiesWithParent), planned(&joined, Tie::DiesWithParent)),
+            (possible, possible)
+        );
+        assert_eq!(planned(&own, Tie::DiesWithParent), possible && cgroup::is_unified());
     }
 }

@@ -12,6 +12,9 @@ use crate::terminal::{RawTerminal, window_size};
 
 /// A pipe takes this much at once without blocking when it is ready at all (`PIPE_BUF`, pipe(7)).
 const CHUNK_BYTES: usize = 4096;
+/// How many of these are still moved once the container has ended, some megabytes: who lives on without a pid namespace of the
+/// container's own may write for ever.
+const LAST_CHUNKS: usize = 1024;
 
 /// A relay between two terminals.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Beside for Relay {
 
     fn drain(&mut self) {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
+        for _ in 0..LAST_CHUNKS {
             if !self.back.is_empty() && self.write_back().is_err() {
                 return;
             }

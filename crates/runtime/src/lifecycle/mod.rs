@@ -29,6 +29,7 @@ pub use create::{Created, Creation, create, run};
 pub use delete::delete;
 pub use directory::{Directory, Runtimes, bounded};
 pub use exec::{Execution, Host, initial_affinity};
+pub(crate) use family::is_whole as ends_with_the_first;
 pub use family::members;
 pub use id::Id;
 pub use notify::Notify;

@@ -15,6 +15,10 @@ use crate::monitor::client::Client;
 use crate::monitor::journal::{Journal, Stream};
 use crate::wire::{self, Hello};
 
+/// What is still read of a stream once the container has ended: more than a pipe holds by default
+/// (/proc/sys/fs/pipe-max-size). Who lives on without a pid namespace of the container's own may write for ever.
+const LAST_WORDS_BYTES: usize = 4 << 20;
+
 /// How many may be attached at once.
 const CLIENTS: usize = 64;
 
@@ -134,31 +138,31 @@ impl Desk {
         }
     }
 
-    /// Reads once, for the log and for who is attached; false where there is nothing now.
-    fn read(&mut self, stream: Stream) -> bool {
+    /// Reads once, for the log and for who is attached; how many bytes, or none where there is nothing now.
+    fn read(&mut self, stream: Stream) -> Option<usize> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let read = self.output(stream).as_ref().map_or(Ok(0), |end| rustix::io::read(end, &mut buffer[..]));
-        let went_on = match read {
+        let taken = match read {
             Ok(got) if got > 0 => {
                 if let Some(journal) = &mut self.journal {
                     journal.take(stream, &buffer[..got]);
                 }
                 self.tell(stream, &buffer[..got]);
-                true
+                Some(got)
             }
-            Err(Errno::AGAIN) => false,
-            Err(Errno::INTR) => true,
+            Err(Errno::AGAIN) => None,
+            Err(Errno::INTR) => Some(0),
             // A terminal whose other side is closed answers EIO.
             _ => {
                 match stream {
                     Stream::Stdout => self.ends.stdout = None,
                     Stream::Stderr => self.ends.stderr = None,
                 }
-                false
+                None
             }
         };
         self.buffer = buffer;
-        went_on
+        taken
     }
 
     fn tell(&mut self, stream: Stream, bytes: &[u8]) {
@@ -293,16 +297,35 @@ impl Beside for Desk {
 
     fn drain(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            loop {
+            let mut last = 0;
+            while last < LAST_WORDS_BYTES {
                 self.clients.iter_mut().for_each(Client::flush_patiently);
-                if !self.read(stream) {
-                    break;
-                }
+                let Some(taken) = self.read(stream) else { break };
+                last += taken;
             }
         }
         if let Some(journal) = &mut self.journal {
             journal.finish();
         }
         self.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_goes_on_writing_after_the_containers_end_keeps_no_monitor() {
+        let endless = std::fs::File::open("/dev/zero").expect("open");
+        let ends = Ends { stdout: Some(endless.into()), ..Ends::default() };
+        let mut desk = Desk::new(ends, None);
+        desk.drain();
+        // What a pipe had is read to its end.
+        let (read, write) = std::io::pipe().expect("a pipe");
+        rustix::io::write(&write, b"last words").expect("write");
+        let mut desk = Desk::new(Ends { stdout: Some(read.into()), ..Ends::default() }, None);
+        desk.drain();
+        assert_eq!(rustix::io::ioctl_fionread(desk.ends.stdout.as_ref().expect("open")), Ok(0));
     }
 }
