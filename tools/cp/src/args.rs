@@ -26,7 +26,7 @@ export. What is mounted in a container is left out, unless SRC is that or lies i
 /// n in braces for the count. Rules are docker cp's: into an existing directory,
 /// else under the new name; SRC/. is what is in a directory. Links are copied, not followed. Directories that are there
 /// already keep their owner and permissions. A running or paused container is seen as its process sees it, volumes included;
-/// of a stopped one, the container's own files.
+/// of a stopped one, the container's own files. Directories are copied up to 300 deep.
 #[derive(Debug, clap::Parser)]
 #[command(name = "oci-cp", version, max_term_width = 100, override_usage = USAGE, after_help = AFTER)]
 pub(crate) struct Args {

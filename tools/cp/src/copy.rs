@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::ignore::Rules;
 use crate::metadata;
 
+/// Directories one in the other: each takes some of the stack, and three descriptors, which are 1,024 by default.
+pub(crate) const DEPTH: usize = 300;
+
 /// Which way a copy goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -62,6 +65,8 @@ pub(crate) struct Copier<'a> {
     /// What is left out, by the path below the source.
     rules: Rules,
     inner: PathBuf,
+    /// How many directories are under way.
+    depth: usize,
     warn: &'a dyn Fn(&str),
 }
 
@@ -76,7 +81,7 @@ impl<'a> Copier<'a> {
     pub(crate) fn new(dest: &'a Root, look: Look, warn: &'a dyn Fn(&str)) -> Self {
         let (links, rules, inner) = (HashMap::new(), Rules::default(), PathBuf::new());
         let out_of_container = look.direction == Direction::Out;
-        Self { dest, look, links, skipped: None, mount: None, out_of_container, rules, inner, warn }
+        Self { dest, look, links, skipped: None, mount: None, out_of_container, rules, inner, depth: 0, warn }
     }
 
     /// Never copies this directory, wherever it turns up in the source.
@@ -191,23 +196,31 @@ impl<'a> Copier<'a> {
     }
 
     fn children(&mut self, source: BorrowedFd<'_>, place: &Place) -> Result<()> {
+        if self.depth == DEPTH {
+            return Err(Error::TooDeep);
+        }
+        self.depth += 1;
         for name in names(source).map_err(Error::at(&place.path))? {
             self.inner.push(&name);
-            if self.is_wanted(source, &name)? {
+            if self.is_wanted(source, &name, self.depth)? {
                 self.entry(source, &name, place, &name)?;
             }
             self.inner.pop();
         }
+        self.depth -= 1;
         Ok(())
     }
 
     /// Whether the rules let an entry through: a directory also where they do so with something in it.
-    fn is_wanted(&mut self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
+    fn is_wanted(&mut self, dir: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<bool> {
         if !self.rules.leaves_out(&self.inner) {
             return Ok(true);
         }
         if !self.rules.has_exceptions() {
             return Ok(false);
+        }
+        if depth == DEPTH {
+            return Err(Error::TooDeep);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inside = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
@@ -216,7 +229,7 @@ impl<'a> Copier<'a> {
         };
         for name in names(inside.as_fd()).map_err(Error::at(name))? {
             self.inner.push(&name);
-            let wanted = self.is_wanted(inside.as_fd(), &name)?;
+            let wanted = self.is_wanted(inside.as_fd(), &name, depth + 1)?;
             self.inner.pop();
             if wanted {
                 return Ok(true);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use descriptor::{Classify, Exit};
 use rustix::io::Errno;
 
+use crate::copy::DEPTH;
+
 /// The result of copying.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -25,6 +27,9 @@ pub(crate) enum Error {
     /// A directory is wanted.
     #[error("{0:?} is no directory")]
     NotADirectory(PathBuf),
+    /// Deeper than anything is copied.
+    #[error("more than {DEPTH} directories one in the other")]
+    TooDeep,
     /// A directory stands where something else is to be.
     #[error("{0:?} is a directory")]
     IsADirectory(PathBuf),
@@ -77,7 +82,7 @@ impl Classify for Error {
                 _ => Exit::Other,
             },
             Self::NotADirectory(_) | Self::IsADirectory(_) | Self::Changed(_) => Exit::Other,
-            Self::Member(..) => Exit::Content,
+            Self::Member(..) | Self::TooDeep => Exit::Content,
             Self::Rules(..) | Self::Same(_) => Exit::Usage,
             Self::Archive(error) => error.exit(),
             Self::Pack(error) => error.exit(),

@@ -122,13 +122,15 @@ impl<'a> Untar<'a> {
             self.link_bytes -= path.len();
         }
         let place = self.here();
+        let mut is_link = member.kind == Kind::Symlink;
         match member.kind {
             Kind::File => self.file(place, name, &member, members)?,
-            Kind::HardLink => self.hard_link(place, name, &members.link_target(&member)?)?,
+            // Another name of a symlink is one.
+            Kind::HardLink => is_link = self.hard_link(place, name, &members.link_target(&member)?)?,
             Kind::Symlink => self.symlink(place, name, &member)?,
             _ => self.special(place, name, &member)?,
         }
-        if member.kind == Kind::Symlink {
+        if is_link {
             self.link_bytes += path.len();
             if self.link_bytes > LINK_BYTES {
                 return Err(Error::Member(lossy(path), "too many symlinks"));
@@ -203,7 +205,8 @@ impl<'a> Untar<'a> {
         }
     }
 
-    fn hard_link(&self, place: &Place, name: &[u8], target: &[u8]) -> Result<()> {
+    /// Makes another name of what is there; whether that is a symlink.
+    fn hard_link(&self, place: &Place, name: &[u8], target: &[u8]) -> Result<bool> {
         let missing = || Error::Member(lossy(target), "a hard link to it, which is not there");
         let target = self.base.join(OsStr::from_bytes(target));
         let from = match self.root.parent(&target) {
@@ -214,12 +217,14 @@ impl<'a> Untar<'a> {
             Err(Errno::NOENT) => return Err(missing()),
             other => other.call("fstatat", || format!("{target:?}")).map_err(Error::at(&target))?,
         };
-        if FileType::from_raw_mode(stat.st_mode).is_dir() {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind.is_dir() {
             return Err(Error::Member(target, "a hard link to a directory"));
         }
         self.copier.publish(place, OsStr::from_bytes(name), |temporary| {
             rustix::fs::linkat(&from.dir, &*from.name, &place.dir, temporary, AtFlags::empty())
-        })
+        })?;
+        Ok(kind.is_symlink())
     }
 
     fn symlink(&self, place: &Place, name: &[u8], member: &Member) -> Result<()> {

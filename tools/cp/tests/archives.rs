@@ -136,6 +136,11 @@ fn hostile_archives_are_refused_and_their_legal_twins_are_not() {
             vec![link("s5", &to), file("s5", ""), file("s5/x", "")],
             1,
         ),
+        (
+            "another name of its own link",
+            vec![link("s6", "/etc"), hardlink("s7", "s6"), file("s7/x", "x")],
+            6,
+        ),
         ("a link of the image outwards", vec![file("out/x", "x")], 3),
         ("a link of the image inside", vec![file("in/x", "x")], 0),
         ("a hard link to the host", vec![hardlink("h", "/etc/hostname")], 6),

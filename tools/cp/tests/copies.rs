@@ -278,3 +278,28 @@ fn a_directory_exchanged_for_a_link_leads_nowhere() {
         }
     }
 }
+
+#[test]
+fn directories_nested_beyond_reason_are_refused_before_the_tool_has_no_stack_left() {
+    if !privileged() {
+        return;
+    }
+    let b = Box::new(CreateDoc::default());
+    let nest = |top: std::path::PathBuf, depth: usize| {
+        std::fs::create_dir_all(top.join("d/".repeat(depth))).expect("mkdir");
+    };
+    nest(b.host.join("fine"), 200);
+    nest(b.host.join("deep"), 400);
+    nest(b.upper("deep"), 400);
+    assert_eq!(b.cp(&["@/fine", ":/usr"]).code, 0);
+    assert_eq!(b.cp(&[":/usr/fine", "@/out"]).code, 0);
+    for words in [["@/deep", ":/usr"], [":/deep", "@/out"]] {
+        let ran = b.cp(&words);
+        assert!(
+            ran.code == 6 && ran.stderr.contains("300 directories"),
+            "{words:?}: {} {}",
+            ran.code,
+            ran.stderr
+        );
+    }
+}
