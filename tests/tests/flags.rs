@@ -260,6 +260,10 @@ fn another_containers_namespaces_are_shared_while_it_runs() {
     let script = "cat /etc/hostname; for n in 1 2 3 4 5 6 7 8 9; do test -s /dev/shm/file || sleep 1; done; cat /dev/shm/file; \
                   test $$ != 1 && tr '\\0' ' ' </proc/1/cmdline | grep -c 'sleep 1000'";
     assert_eq!(hub.output(&sharer, script), "theirs\nshared\n1\n");
+    // What the other writes into its file is nobody's name.
+    let forged = "echo 'evil\n6.6.6.6 host' >/etc/hostname";
+    hub.world.tool("oci-spawn", &["exec", "other", "sh", "-c", forged]).ok();
+    assert_eq!(output(&hub, &["--net", "container:other"], "hostname; echo $HOSTNAME"), "theirs\ntheirs\n");
     refused(&hub, &["--net", "container:nobody"]).fails(3);
     refused(&hub, &["--userns", "keep-id"]).fails(7);
     hub.world.tool("oci-mount", &["--remove", "--force", "other"]).ok();

@@ -42,18 +42,13 @@ pub(crate) fn other(doc: &CreateDoc) -> Option<&str> {
     doc.network.strip_prefix("container:")
 }
 
-/// The name of another container, as its own file has it.
+/// The name of another container, as it was made: its own file is the other's to write to. One without a name of its own has
+/// the host's.
 pub(crate) fn name_of(store: &Store, id: &str) -> Result<String, Failure> {
     let what = || format!("--net container:{id}");
-    let bundle = store.container(id).and_then(|container| container.root()).during(what)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut name = String::new();
-    let read = bundle.open("files/hostname", flags, Mode::empty()).and_then(|fd| {
-        std::fs::File::from(fd).take(LIMIT_BYTES).read_to_string(&mut name).call("read", || "hostname".into())
-    });
-    read.map_err(|source| overlay::Error::Call { what: "the other container's name", source })
-        .during(what)?;
-    Ok(name.trim().into())
+    let container = store.container(id).during(what)?;
+    let config = container.document("config.json").during(what)?.unwrap_or_default();
+    config["hostname"].as_str().map_or_else(host_name, |name| Ok(name.into()))
 }
 
 /// Writes them into `files`.
