@@ -159,6 +159,10 @@ fn host(
     let mut spec = launch::configuration(&container.root().during(what)?)?;
     let view =
         Root::open_ambient(format!("/proc/{pid}/root")).map_err(|e| Failure::new(Exit::Other, what(), e))?;
+    // Whose root that was is known only if the process still is the one.
+    if !state.is_alive() {
+        return Err(named::not_running(container));
+    }
     changes.apply(&mut spec, &view, &container.create().during(what)?)?;
     with_network(&mut spec);
     let group = groups::noted(state);
