@@ -32,9 +32,17 @@ impl Canary {
 
     /// Panics with the difference if anything at all changed: content, metadata, links, inodes, names.
     pub fn assert_alive(&self) {
-        let difference = tree::difference(&self.before, &tree::read(&self.dir), &tree::Ignore::nothing());
-        assert!(difference.is_empty(), "the canary changed:\n{}", difference.join("\n"));
-        assert_eq!(self.inodes, inodes(&self.dir), "the canary's files were replaced or linked");
+        let changes = self.changes();
+        assert!(changes.is_empty(), "the canary changed:\n{}", changes.join("\n"));
+    }
+
+    /// All that changed: content, metadata, links, inodes, names.
+    pub fn changes(&self) -> Vec<String> {
+        let mut changes = tree::difference(&self.before, &tree::read(&self.dir), &tree::Ignore::nothing());
+        if self.inodes != inodes(&self.dir) {
+            changes.push("files were replaced or linked".to_owned());
+        }
+        changes
     }
 }
 

@@ -20,6 +20,7 @@ pub mod registry;
 pub mod schema;
 pub mod serve;
 pub mod tar;
+pub mod tarsmith;
 pub mod tree;
 pub mod world;
 

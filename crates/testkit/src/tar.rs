@@ -16,6 +16,19 @@ pub struct Member {
     claimed_size: Option<u64>,
     pax: Vec<(Vec<u8>, Vec<u8>)>,
     prefix: Option<Vec<u8>>,
+    fields: Vec<(usize, Vec<u8>)>,
+    sum: Sum,
+}
+
+/// Which checksum a header gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// The right one.
+    Right,
+    /// The sum of signed bytes, as old writers had it.
+    Signed,
+    /// One more than the right one.
+    Wrong,
 }
 
 /// 2001-09-09T01:46:40Z: the time of a member that was given none.
@@ -34,6 +47,8 @@ fn member(name: impl AsRef<[u8]>, kind: u8, mode: u64) -> Member {
         claimed_size: None,
         pax: Vec::new(),
         prefix: None,
+        fields: Vec::new(),
+        sum: Sum::Right,
     }
 }
 
@@ -60,6 +75,17 @@ pub fn hardlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Member {
 /// A named pipe.
 pub fn fifo(name: impl AsRef<[u8]>) -> Member {
     member(name, b'6', 0o644)
+}
+
+/// A block device.
+pub fn block_device(name: impl AsRef<[u8]>, major: u64, minor: u64) -> Member {
+    Member { device: (major, minor), ..member(name, b'4', 0o660) }
+}
+
+/// A member that is a header extension: `x` and `g` hold records, `L` and `K` a long name.
+pub fn extension(kind: u8, body: impl AsRef<[u8]>) -> Member {
+    let name = if kind.is_ascii_uppercase() { "././@LongLink" } else { "pax" };
+    Member { body: body.as_ref().to_vec(), ..member(name, kind, 0o644) }
 }
 
 /// A character device.
@@ -123,6 +149,18 @@ impl Member {
         self
     }
 
+    /// Writes these bytes over the header's at an offset.
+    pub fn field(mut self, at: usize, bytes: impl AsRef<[u8]>) -> Self {
+        self.fields.push((at, bytes.as_ref().to_vec()));
+        self
+    }
+
+    /// Chooses the checksum.
+    pub fn sum(mut self, sum: Sum) -> Self {
+        self.sum = sum;
+        self
+    }
+
     /// Writes a ustar prefix.
     pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
         self.prefix = Some(prefix.as_ref().to_vec());
@@ -149,7 +187,8 @@ pub fn archive(members: &[Member]) -> Vec<u8> {
     out
 }
 
-fn append(out: &mut Vec<u8>, member: &Member) {
+/// Adds a member to an archive that is not closed yet; names that no header holds get a PAX record.
+pub fn append(out: &mut Vec<u8>, member: &Member) {
     let mut records = member.pax.clone();
     if member.name.len() > 100 {
         records.push((b"path".to_vec(), member.name.clone()));
@@ -159,7 +198,7 @@ fn append(out: &mut Vec<u8>, member: &Member) {
     }
     if !records.is_empty() {
         let body: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
-        let extended = Member { body, ..crate::tar::member("pax", b'x', 0o644) };
+        let extended = extension(b'x', body);
         header(out, &extended);
         padded(out, &extended.body);
     }
@@ -168,7 +207,7 @@ fn append(out: &mut Vec<u8>, member: &Member) {
 }
 
 /// One PAX record: its own length in decimal, a blank, key=value, a newline.
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
@@ -197,7 +236,15 @@ fn header(out: &mut Vec<u8>, member: &Member) {
     number(&mut block[329..337], member.device.0);
     number(&mut block[337..345], member.device.1);
     text(&mut block[345..500], member.prefix.as_deref().unwrap_or_default());
-    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    for (at, bytes) in &member.fields {
+        block[*at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    let right: i32 = block.iter().map(|&byte| i32::from(byte)).sum();
+    let sum = match member.sum {
+        Sum::Right => right,
+        Sum::Signed => block.iter().map(|&byte| i32::from(byte.cast_signed())).sum(),
+        Sum::Wrong => right + 1,
+    };
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     out.extend(block);
 }
@@ -215,8 +262,14 @@ fn number(field: &mut [u8], value: u64) {
         field[..digits].copy_from_slice(octal.as_bytes());
         return;
     }
-    let start = field.len() - 8;
-    field[start..].copy_from_slice(&value.to_be_bytes());
+    base_256(field, value.into());
+}
+
+/// GNU's form of numbers that octal digits cannot hold: two's complement, the topmost bit set.
+pub fn base_256(field: &mut [u8], value: i128) {
+    let bytes = value.to_be_bytes();
+    let start = bytes.len() - field.len();
+    field.copy_from_slice(&bytes[start..]);
     field[0] |= 0x80;
 }
 
