@@ -14,7 +14,7 @@
 mod chunks;
 mod error;
 mod fixes;
-mod limits;
+pub mod limits;
 mod members;
 mod name;
 mod stream;

@@ -2,12 +2,12 @@
 //!
 //! The same reader as for layers, with its limits and its refusals; names mean what they say, `.wh.` too.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::name::Path;
-use crate::stream::{self, Encoding};
+use crate::stream::{self, Sniffed};
 use crate::tar::{Archive, Member, Source};
 use crate::tree::write_data;
 
@@ -22,8 +22,7 @@ impl<'a> Members<'a> {
     /// # Errors
     /// A source that fails; [`Error::Encoding`] for another compression.
     pub fn new(input: impl Read + 'a, limits: &Limits) -> Result<Self> {
-        let (encoding, reader) = stream::sniffed(input)?;
-        let source = Decoded { reader, encoding, decoded: 0, limit: limits.bytes };
+        let source = Decoded { from: stream::sniffed(input)?, decoded: 0, limits: *limits };
         Ok(Self { archive: Archive::new(source, limits) })
     }
 
@@ -74,23 +73,20 @@ impl<'a> Members<'a> {
 
 /// The decoded bytes.
 struct Decoded<'a> {
-    reader: BufReader<Box<dyn Read + 'a>>,
-    encoding: Encoding,
+    from: Sniffed<'a>,
     decoded: u64,
-    limit: u64,
+    limits: Limits,
 }
 
 impl Source for Decoded<'_> {
     fn fill(&mut self) -> Result<&[u8]> {
-        if self.decoded > self.limit {
-            return Err(Error::Limit { what: "decoded bytes", limit: self.limit });
-        }
-        let (encoding, decoded) = (self.encoding, self.decoded);
-        self.reader.fill_buf().map_err(|e| stream::failed(e, encoding, decoded))
+        self.limits.check(self.decoded, self.from.read.get())?;
+        let (encoding, decoded) = (self.from.encoding, self.decoded);
+        self.from.reader.fill_buf().map_err(|e| stream::failed(e, encoding, decoded))
     }
 
     fn consume(&mut self, bytes: usize) {
         self.decoded += bytes as u64;
-        self.reader.consume(bytes);
+        self.from.reader.consume(bytes);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! gzip may have several members (RFC 1952, 2.2), zstd several frames (RFC 8878, 3); garbage after the last is an error.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use descriptor::{Digest, Hasher, media};
 
@@ -58,7 +60,8 @@ pub(crate) fn decode(
     limits: &Limits,
     mut sink: impl FnMut(Vec<u8>) -> Option<Vec<u8>>,
 ) -> Result<Option<Digest>> {
-    let mut input = Input { inner: input };
+    let read = Rc::new(Cell::new(0));
+    let mut input = Input { inner: input, read: read.clone() };
     let head = head(&mut input).map_err(|e| failed(e, declared, 0))?;
     check_magic(&head, declared)?;
     let mut buffered = BufReader::with_capacity(INPUT, io::Cursor::new(head).chain(&mut input));
@@ -75,9 +78,7 @@ pub(crate) fn decode(
             break;
         }
         bytes += chunk.len() as u64;
-        if bytes > limits.bytes {
-            return Err(Error::Limit { what: "decoded bytes", limit: limits.bytes });
-        }
+        limits.check(bytes, read.get())?;
         hasher.update(&chunk);
         match sink(chunk) {
             Some(next) => chunk = next,
@@ -87,9 +88,18 @@ pub(crate) fn decode(
     Ok(Some(hasher.finish()))
 }
 
+/// Decoded bytes, and where they come from.
+pub(crate) struct Sniffed<'a> {
+    pub(crate) encoding: Encoding,
+    pub(crate) reader: BufReader<Box<dyn Read + 'a>>,
+    /// Bytes read of the input so far.
+    pub(crate) read: Rc<Cell<u64>>,
+}
+
 /// The decoded bytes of an input that says by its first bytes what it is.
-pub(crate) fn sniffed<'a>(input: impl Read + 'a) -> Result<(Encoding, BufReader<Box<dyn Read + 'a>>)> {
-    let mut input = Input { inner: input };
+pub(crate) fn sniffed<'a>(input: impl Read + 'a) -> Result<Sniffed<'a>> {
+    let read = Rc::new(Cell::new(0));
+    let mut input = Input { inner: input, read: read.clone() };
     let head = head(&mut input).map_err(|e| failed(e, Encoding::None, 0))?;
     let encoding = match magic(&head) {
         "gzip" => Encoding::Gzip,
@@ -99,7 +109,7 @@ pub(crate) fn sniffed<'a>(input: impl Read + 'a) -> Result<(Encoding, BufReader<
     check_magic(&head, encoding)?;
     let buffered = BufReader::with_capacity(INPUT, io::Cursor::new(head).chain(input));
     let decoder = decoder(buffered, encoding).map_err(Error::Input)?;
-    Ok((encoding, BufReader::with_capacity(CHUNK, decoder)))
+    Ok(Sniffed { encoding, reader: BufReader::with_capacity(CHUNK, decoder), read })
 }
 
 fn decoder<'a>(input: impl BufRead + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + 'a>> {
@@ -146,12 +156,17 @@ fn check_magic(head: &[u8], declared: Encoding) -> Result<()> {
 /// The blob's bytes; their source's failures are told from a decoder's.
 struct Input<R> {
     inner: R,
+    /// How many there were.
+    read: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Input<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buffer) {
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.read.set(self.read.get() + count as u64);
+                Ok(count)
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
             Err(e) => Err(io::Error::other(InputFailed(e))),
         }

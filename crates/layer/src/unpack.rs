@@ -105,10 +105,13 @@ fn apply(tree: &mut Tree<'_>, input: impl Read, encoding: Encoding, options: &Op
 /// Applies all members, then reads what follows the archive's end, which counts for the digests and for nothing else.
 fn write(tree: &mut Tree<'_>, source: ChunkReceiver, limits: &Limits) -> Result<(u64, u64)> {
     let mut archive = Archive::new(source, limits);
-    let mut layer = tree.layer();
+    let mut layer = tree.layer(limits.depth);
     let mut bytes = 0u64;
     while let Some(member) = archive.next()? {
         bytes = bytes.saturating_add(member.size);
+        if bytes > limits.bytes {
+            return Err(Error::Limit { what: "bytes of files, holes included", limit: limits.bytes });
+        }
         layer.apply(&member, &mut archive)?;
     }
     let entries = archive.entries();

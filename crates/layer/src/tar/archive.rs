@@ -24,9 +24,11 @@ pub(crate) struct Archive<S> {
     /// Of the current member's data.
     left: u64,
     /// After the data, up to the next block.
-    padding: u64,
+    padding: usize,
     defaults: Pax,
     entries: u64,
+    /// Global headers, which are no members and cost as much.
+    globals: u64,
     limit: u64,
 }
 
@@ -47,7 +49,16 @@ impl Extensions {
 impl<S: Source> Archive<S> {
     pub(crate) fn new(source: S, limits: &Limits) -> Self {
         let defaults = Pax::default();
-        Self { source, offset: 0, left: 0, padding: 0, defaults, entries: 0, limit: limits.entries }
+        Self {
+            source,
+            offset: 0,
+            left: 0,
+            padding: 0,
+            defaults,
+            entries: 0,
+            globals: 0,
+            limit: limits.entries,
+        }
     }
 
     /// How many members there were.
@@ -118,6 +129,10 @@ impl<S: Source> Archive<S> {
                 extensions.pax = Some(Pax::parse(&self.extension_bytes(header)?).map_err(at)?);
             }
             b'g' => {
+                self.globals += 1;
+                if self.globals > self.limit {
+                    return Err(Error::Limit { what: "global headers", limit: self.limit });
+                }
                 let global = Pax::parse(&self.extension_bytes(header)?).map_err(at)?;
                 self.defaults.take_global(global).map_err(at)?;
             }
@@ -227,6 +242,9 @@ impl<S: Source> Archive<S> {
             let block = self.data_block(&member.path)?;
             let (extents, another) =
                 sparse_extension(&block).map_err(|why| Error::member(&member.path, why))?;
+            if extents.is_empty() && another {
+                return Err(Error::member(&member.path, "sparse map has a block without extents"));
+            }
             map.extend(extents);
             more = another;
         }
@@ -277,20 +295,37 @@ impl<S: Source> Archive<S> {
 
     fn begin_data(&mut self, size: u64) {
         self.left = size;
-        self.padding = size.wrapping_neg() % BLOCK as u64;
+        self.padding = (size.wrapping_neg() % BLOCK as u64) as usize;
     }
 
     /// Passes over what is left of the data and its padding.
     fn skip_data(&mut self) -> Result<()> {
         // The limit on decoded bytes ends a size that lies.
-        self.left = self.left.saturating_add(std::mem::take(&mut self.padding));
         loop {
             let used = self.data()?.len();
             if used == 0 {
-                return Ok(());
+                break;
             }
             self.consume(used);
         }
+        self.skip_padding()
+    }
+
+    /// Passes over what fills up the last block; an archive may end inside of it, all data being there.
+    ///
+    /// `umoci insert` up to 0.4.7 writes such archives, and Go's archive/tar, docker's reader, takes them.
+    fn skip_padding(&mut self) -> Result<()> {
+        let mut left = std::mem::take(&mut self.padding);
+        while left > 0 {
+            let used = self.source.fill()?.len().min(left);
+            if used == 0 {
+                return Ok(());
+            }
+            self.source.consume(used);
+            self.offset += used as u64;
+            left -= used;
+        }
+        Ok(())
     }
 
     /// The next header; none at the end: two blocks of zeros, or the end of all bytes between two members.

@@ -16,9 +16,6 @@ pub(crate) type DirId = usize;
 /// The root's id.
 pub(crate) const ROOT: DirId = 0;
 
-/// Levels of directories: beyond what `PATH_MAX` allows in one name, so only chains of symlinks get there.
-pub(crate) const DEPTH: u16 = 2048;
-
 /// The attributes that a directory will have.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
@@ -90,12 +87,9 @@ impl Dirs {
         Ok(Self { dirs: vec![Some(root)], by_inode: HashMap::from([(inode, ROOT)]) })
     }
 
-    /// Takes in a directory just made; none where it is too deep.
-    pub(crate) fn add(&mut self, parent: DirId, name: &[u8], inode: u64, layer: u32) -> Option<DirId> {
+    /// Takes in a directory just made.
+    pub(crate) fn add(&mut self, parent: DirId, name: &[u8], inode: u64, layer: u32) -> DirId {
         let depth = self.get(parent).depth + 1;
-        if depth > DEPTH {
-            return None;
-        }
         let id = self.dirs.len();
         self.dirs.push(Some(Dir {
             parent,
@@ -109,7 +103,7 @@ impl Dirs {
             masking: false,
         }));
         self.by_inode.insert(inode, id);
-        Some(id)
+        id
     }
 
     /// How many there are and were.

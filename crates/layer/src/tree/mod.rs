@@ -30,7 +30,7 @@ use rustix::fs::Mode;
 use sys::{Call, Root};
 
 use crate::error::{Error, Result};
-use crate::limits::DEFERRED_XATTR_BYTES;
+use crate::limits::{DEFERRED_XATTR_BYTES, DEPTH};
 use crate::name::{Meaning, is_content_xattr};
 use crate::tar::{Archive, Kind, Member, Source};
 pub(crate) use dirs::Attributes;
@@ -53,6 +53,8 @@ pub(crate) struct Tree<'r> {
     form: Form,
     /// The layer being applied, counted from 1.
     layer: u32,
+    /// Levels of directories that the layer being applied may make.
+    depth: u16,
     dirs: Dirs,
     /// Flat form: what of the tree, besides directories, this layer made. Names are kept as keyed hashes: a collision,
     /// which no archive can aim at, lets a bad hard link through and nothing worse.
@@ -98,6 +100,7 @@ impl<'r> Tree<'r> {
             root,
             form,
             layer: 0,
+            depth: 0,
             dirs: Dirs::new(root)?,
             mine: HashSet::new(),
             keys: RandomState::new(),
@@ -107,8 +110,9 @@ impl<'r> Tree<'r> {
     }
 
     /// Begins the next layer; the calling thread gets a umask of its own, so it should be one made for this.
-    pub(crate) fn layer(&mut self) -> Layer<'_, 'r> {
+    pub(crate) fn layer(&mut self, depth: u16) -> Layer<'_, 'r> {
         self.layer += 1;
+        self.depth = depth.min(DEPTH);
         self.mine.clear();
         Layer { tree: self, cache: Cache::default(), exact_modes: sys::umask::clear_for_thread().is_ok() }
     }

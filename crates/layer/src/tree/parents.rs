@@ -202,12 +202,14 @@ impl Layer<'_, '_> {
         if self.tree.dirs.count() >= DIRECTORIES {
             return Err(Error::Limit { what: "directories", limit: DIRECTORIES as u64 });
         }
+        let depth = self.tree.depth;
+        if self.tree.dirs.get(at.id).depth >= depth {
+            return Err(Error::Limit { what: "levels of directories", limit: depth.into() });
+        }
         let (fd, inode) = made().map_err(|e| Error::write(member, e))?;
         let layer = self.tree.layer;
-        match self.tree.dirs.add(at.id, name, inode, layer) {
-            Some(id) => Ok(At { id, fd: Rc::new(fd) }),
-            None => Err(Error::member(member, "too many levels of directories")),
-        }
+        let id = self.tree.dirs.add(at.id, name, inode, layer);
+        Ok(At { id, fd: Rc::new(fd) })
     }
 
     /// A directory made where this layer had something else hides what lower layers have of that name.
