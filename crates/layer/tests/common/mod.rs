@@ -70,6 +70,12 @@ impl Scene {
         (tree, result)
     }
 
+    /// Asserts that beside the canary, which is as it was, there is nothing.
+    pub(crate) fn assert_nothing_but_the_canary(&self, case: usize) {
+        self.canary.assert_alive();
+        assert_eq!(names(self.dir.path()), ["canary"], "{case}: something was made beside the tree");
+    }
+
     fn assert_alone(&self, mut before: Vec<String>, name: &str) {
         self.canary.assert_alive();
         before.push(name.to_string());
