@@ -19,13 +19,19 @@ use crate::job::{Job, Outcome};
 use crate::layers::empty;
 
 /// Flattens an image into `dir`.
-pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image, dir: &Path) -> Result<(), Failure> {
+pub(crate) fn unpack(
+    store: &Store,
+    stage: &Stage,
+    image: &Image,
+    dir: &Path,
+    options: &Options,
+) -> Result<(), Failure> {
     let what = || format!("{}", dir.display());
     let jobs = Job::of(image)?;
     let staging = Staging::beside(dir).map_err(|fault| fault.about(dir))?;
     let progress = stage.progress();
     loop {
-        if flatten(store, &jobs, &staging.root, &progress)? {
+        if flatten(store, &jobs, &staging.root, &progress, options)? {
             break;
         }
         empty(&staging.root).during(what)?;
@@ -36,12 +42,18 @@ pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image, dir: &Path) ->
 }
 
 /// Applies all layers; false where a blob was started over by its writer and all has to begin again.
-fn flatten(store: &Store, jobs: &[Job], root: &Root, progress: &cli::Progress) -> Result<bool, Failure> {
+fn flatten(
+    store: &Store,
+    jobs: &[Job],
+    root: &Root,
+    progress: &cli::Progress,
+    options: &Options,
+) -> Result<bool, Failure> {
     let never = AtomicBool::new(false);
     let mut flat = Flat::new(root).during(|| "the new tree".into())?;
     for job in jobs {
         let task = progress.task(&job.blob.digest.hex()[..12], job.blob.size);
-        let apply = |input: &mut dyn std::io::Read| flat.apply(input, job.encoding, &Options::default());
+        let apply = |input: &mut dyn std::io::Read| flat.apply(input, job.encoding, options);
         match job.read(store, Some(&task), &never, apply)? {
             Outcome::Done(_) => task.finish("applied"),
             Outcome::Again => return Ok(false),

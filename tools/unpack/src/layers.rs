@@ -24,7 +24,7 @@ struct Stack {
 }
 
 /// Makes the trees that the store lacks, and the fixes of the stack.
-pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image) -> Result<(), Failure> {
+pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image, options: &Options) -> Result<(), Failure> {
     let jobs = Job::of(image)?;
     let stack = claim(store, &jobs)?;
     let mut seen = HashSet::new();
@@ -32,7 +32,7 @@ pub(crate) fn unpack(store: &Store, stage: &Stage, image: &Image) -> Result<(), 
         .iter()
         .filter(|job| stack.drafts.contains_key(&job.diff_id) && seen.insert(job.diff_id))
         .collect();
-    let unpacked = unpack_all(store, &stack, &missing, &stage.progress())?;
+    let unpacked = unpack_all(store, &stack, &missing, &stage.progress(), options)?;
     let fixes = fixes(store, image, &stack, &unpacked)?;
     let mut drafts: Vec<(LayerDraft, LayerMeta)> = Vec::new();
     for (diff_id, draft) in stack.drafts {
@@ -71,6 +71,7 @@ fn unpack_all(
     stack: &Stack,
     jobs: &[&Job],
     progress: &Progress,
+    options: &Options,
 ) -> Result<BTreeMap<Digest, Unpacked>, Failure> {
     let cores = thread::available_parallelism().map_or(FEWEST_WORKERS, usize::from);
     let workers = cores.max(FEWEST_WORKERS).min(jobs.len());
@@ -82,7 +83,7 @@ fn unpack_all(
                 return;
             }
             let draft = &stack.drafts[&job.diff_id];
-            let unpacked = unpack_one(store, job, draft.root(), progress, &stop);
+            let unpacked = unpack_one(store, job, draft.root(), progress, &stop, options);
             match unpacked {
                 Ok(unpacked) => {
                     done.lock().unwrap_or_else(|e| e.into_inner()).insert(job.diff_id, unpacked);
@@ -115,11 +116,11 @@ fn unpack_one(
     tree: &Root,
     progress: &Progress,
     stop: &AtomicBool,
+    options: &Options,
 ) -> Result<Unpacked, Failure> {
     let task = progress.task(&job.blob.digest.hex()[..12], job.blob.size);
     loop {
-        let apply =
-            |input: &mut dyn std::io::Read| layer::unpack(input, job.encoding, tree, &Options::default());
+        let apply = |input: &mut dyn std::io::Read| layer::unpack(input, job.encoding, tree, options);
         match job.read(store, Some(&task), stop, apply)? {
             Outcome::Done(unpacked) => {
                 task.finish("unpacked");

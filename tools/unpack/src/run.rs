@@ -52,9 +52,9 @@ impl Unpack<'_> {
         let image = self.store.image(digest, self.args.platform.as_ref()).during(what)?;
         self.lease.touch(&image.manifest_digest).during(what)?;
         if let Some(dir) = &self.args.to {
-            return flat::unpack(self.store, stage, &image, dir);
+            return flat::unpack(self.store, stage, &image, dir, &self.args.limits.options());
         }
-        layers::unpack(self.store, stage, &image)?;
+        layers::unpack(self.store, stage, &image, &self.args.limits.options())?;
         let line = self.rootfs(&image, reference);
         self.lease.touch(&line.digest).during(what)?;
         stage.emit(&Line::Rootfs(line))
