@@ -355,7 +355,7 @@ fn bombs_end_at_the_limits() {
     for (name, encoding, stream) in
         [("gz", Encoding::Gzip, gzip(&zeros)), ("zst", Encoding::Zstd, zstd(&zeros))]
     {
-        assert_refused(scene.unpack_as(name, &stream, encoding, limits).1, "decoded bytes", name);
+        assert_refused(scene.unpack_as(name, &stream, encoding, limits).1, "more than 8388608", name);
     }
     // Zeros without end after the archive are read for the digest: the limit is theirs too.
     let after = [archive(&[]), vec![0; 16 << 20]].concat();
@@ -364,6 +364,21 @@ fn bombs_end_at_the_limits() {
         "decoded bytes",
         "after",
     );
+    let ratio = Limits { ratio: 100, ratio_from: 1 << 20, ..Limits::default() };
+    for (name, encoding, stream) in
+        [("ratio gz", Encoding::Gzip, gzip(&after)), ("ratio zst", Encoding::Zstd, zstd(&after))]
+    {
+        assert_refused(scene.unpack_as(name, &stream, encoding, ratio).1, "each byte of the blob", name);
+    }
+    // What is small, or does not compress, is nobody's bomb.
+    for (name, bytes) in [("small", vec![0; 1 << 19]), ("plain", vec![0; 4 << 20])] {
+        let bytes = archive(&[file("f", bytes)]);
+        let (encoding, stream) = match name {
+            "small" => (Encoding::Gzip, gzip(&bytes)),
+            _ => (Encoding::None, bytes),
+        };
+        scene.unpack_as(name, &stream, encoding, ratio).1.expect(name);
+    }
     let many: Vec<Member> = (0..101).map(|n| dir(n.to_string())).collect();
     assert_refused(scene.unpack_as("many", &archive(&many), Encoding::None, limits).1, "members", "many");
     // A frame that asks for a window of 2 GiB: magic, descriptor without a size, window of exponent 21.
