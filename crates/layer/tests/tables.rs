@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use common::{Scene, assert_refused};
 use testkit::tarsmith::{Case, Expected, tables};
 
-/// No archive of the tables takes longer, on however loaded a machine; one that does has no end.
-const TOO_LONG: Duration = Duration::from_secs(60);
+/// No archive of the tables takes this long on any machine, however loaded; one that does has no end.
+const TOO_LONG: Duration = Duration::from_secs(600);
 
 fn all() -> Vec<(String, Vec<Case>)> {
     tables(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile"))
