@@ -37,7 +37,7 @@ systemctl is-failed x-y.scope
 for n in 1 2 3 4; do $run create -b /b both$n >/dev/null 2>/both$n && echo >/made$n & done; wait $(jobs -p)
 ls /made? | wc -l
 cat $(ls $at/cgroup.procs) | wc -l
-for n in 1 2 3 4; do [ ! -e /made$n ] || $run state both$n | grep -o '"created"'; $run delete --force both$n 2>/dev/null; done
+for n in 1 2 3 4; do [ ! -e /made$n ] || $run state both$n | grep -c '"status": *"created"'; $run delete --force both$n 2>/dev/null; done
 [ -e $at ] || echo gone
 
 config '' '{}'
@@ -73,7 +73,7 @@ const PRINTED: &[&str] = &[
     "inactive",
     "1",
     "1",
-    "\"created\"",
+    "1",
     "gone",
     "/sys/fs/cgroup/system.slice/oci-spawn-c2.scope",
     "gone",
