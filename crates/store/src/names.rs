@@ -57,8 +57,8 @@ const RESERVED: [&str; 34] = [
     "wait",
 ];
 
-/// Checks a container's name: `[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*`, at most 255 bytes (runc's rule), no word that is a verb
-/// and nothing that could be an id.
+/// Checks a container's name: `[a-zA-Z0-9_+][a-zA-Z0-9_+.-]*`, at most 255 bytes (runc's rule, but no dash in front), no word
+/// that is a verb and nothing that could be an id.
 ///
 /// # Errors
 /// [`Error::BadName`] with the rule it breaks.
@@ -68,6 +68,7 @@ pub fn check_name(name: &str) -> Result<()> {
     match name.as_bytes() {
         [] => bad("it is empty"),
         [b'.', ..] => bad("it begins with a dot"),
+        [b'-', ..] => bad("it begins with a dash, as options do"),
         all if all.len() > LONGEST => bad("it is longer than 255 bytes"),
         all if !all.iter().all(|&b| legal(b)) => bad("it may have letters, digits and _ + . - only"),
         _ if RESERVED.contains(&name) => bad("it is a word of oci-spawn or oci-inspect"),
@@ -191,5 +192,20 @@ impl Store {
         let gone =
             rustix::fs::unlinkat(self.dir(), &path, AtFlags::empty()).call("unlink", || format!("{path:?}"));
         files::found(gone).about(&path).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_be_typed_where_options_and_ids_stand() {
+        for name in ["web", "a-b", "_x", "+x", "0123456789ab", "a.b"] {
+            check_name(name).expect(name);
+        }
+        for name in ["", ".x", "-x", "-", "--rm", "a b", "a/b", "stop", &"ab".repeat(32), &"x".repeat(256)] {
+            check_name(name).expect_err(name);
+        }
     }
 }

@@ -164,6 +164,26 @@ fn a_follower_sees_each_event_of_many_writers_once_through_rotation() {
 }
 
 #[test]
+fn a_follower_that_is_two_files_late_misses_nothing() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let mut follower = store.follow_events(Some(SystemTime::UNIX_EPOCH)).expect("follow");
+    let note = |n: usize| {
+        store.note(&Event::new(Subject::Container, "x", n.to_string(), "").with("text", "t".repeat(3500)));
+    };
+    note(0);
+    assert_eq!(follower.next(Some(Duration::ZERO)).expect("read").map(|event| event.id), Some("0".into()));
+    // More than two files, fewer than three.
+    let all = usize::try_from(FILE_LIMIT).expect("small") * 5 / 2 / 3600;
+    (1..all).for_each(note);
+    for n in 1..all {
+        let event = follower.next(Some(Duration::ZERO)).expect("read").expect("an event");
+        assert_eq!(event.id, n.to_string());
+    }
+    assert_eq!(follower.next(Some(Duration::ZERO)).expect("read"), None);
+}
+
+#[test]
 fn a_follower_waits_and_wakes() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = open(dir.path());

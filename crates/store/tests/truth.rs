@@ -130,8 +130,17 @@ fn rename_is_seen_by_a_running_container_and_its_events() {
     let line = store.container(web.id()).expect("by id").line().expect("line");
     assert_eq!((line.name.as_str(), line.status, &*line.instance), ("db", Status::Running, web.instance()));
     assert!(store.container("web").is_err());
+    let taken = CreateDoc { name: "taken".into(), ..CreateDoc::default() };
+    store.draft_container(&taken).expect("draft").publish().expect("publish");
+    for to in ["taken", "db"] {
+        let refused = store.rename_container("db", to).expect_err("taken");
+        assert!(matches!(refused, store::Error::NameTaken { .. }), "{refused}");
+    }
+    assert!(store.container("taken").expect("there").id() != web.id());
     let last: Event = store.events(None, None).expect("events").pop().expect("one");
-    assert_eq!((last.action.as_str(), last.name.as_str()), ("rename", "db"));
+    assert_eq!((last.action.as_str(), last.name.as_str()), ("create", "taken"));
+    let before = store.events(None, None).expect("events").into_iter().rev().nth(1).expect("two");
+    assert_eq!((before.action.as_str(), before.name.as_str()), ("rename", "db"));
     let mut child = child.expect("a child");
     child.kill().expect("kill");
     child.wait().expect("wait");

@@ -96,6 +96,9 @@ fn a_volume_stays_while_a_container_names_it_or_is_being_made_with_it() {
 fn a_nameless_volume_belongs_to_its_container_and_goes_with_a_one_off() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = open(dir.path());
+    let named = store.create_volume("named", &BTreeMap::new()).expect("volume").name().to_string();
+    let others =
+        store.create_anonymous_volume(&"0".repeat(64), &BTreeMap::new()).expect("volume").name().to_string();
     for auto_remove in [false, true] {
         let doc = CreateDoc { auto_remove, ..doc("web", None) };
         let draft = store.draft_container(&doc).expect("draft");
@@ -108,6 +111,8 @@ fn a_nameless_volume_belongs_to_its_container_and_goes_with_a_one_off() {
         web.remove().expect("remove");
         assert_eq!(store.volume(&name).is_err(), auto_remove);
     }
+    // Nobody uses them, but they are not that container's.
+    assert!(store.volume(&named).is_ok() && store.volume(&others).is_ok());
     is_clean(&store);
 }
 
@@ -139,6 +144,14 @@ fn a_volume_is_filled_where_it_has_nothing_and_looks_like_what_filled_it() {
     assert!(!path("filled").exists() && !path("filling").exists());
     let called: Result<(), &str> = volume.fill(|_| Err("called")).expect("fill");
     assert_eq!(called, Ok(()), "what is there stays");
+    // Left whole by one that died; a container has written a file of that name since.
+    std::fs::create_dir(path("filled")).expect("mkdir");
+    for (name, text) in [("file", "image's"), ("new", "image's")] {
+        std::fs::write(path("filled").join(name), text).expect("write");
+    }
+    volume.fill(|_| Err("called")).expect("fill").expect("nothing is copied");
+    let read = |name: &str| std::fs::read_to_string(volume.path().join(name)).expect("read");
+    assert_eq!((read("file").as_str(), read("new").as_str()), ("x", "image's"));
 }
 
 /// Not a test of its own: the process that is killed while it fills a volume, or that makes and removes one.

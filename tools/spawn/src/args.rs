@@ -129,9 +129,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) log_opt: Vec<LogOption>,
 
-    /// Seconds between the stop signal and SIGKILL
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) stop_timeout: Duration,
+    /// Seconds between the stop signal and SIGKILL [default: what it was made with, else 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) stop_timeout: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) common: Common,

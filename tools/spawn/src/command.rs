@@ -1,4 +1,4 @@
-//! Signals by name: the one that ends a container, as its image has it, and those of options.
+//! How a container is asked to end: its stop signal, as its image has it, how long it may take, and signals of options by name.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,8 @@ use runtime::convert::STOP_SIGNAL_ANNOTATION;
 pub(crate) use runtime::signal_number as number;
 
 pub(crate) const SIGTERM: i32 = 15;
+/// How long a container may take to end where nobody said (docker's).
+pub(crate) const PATIENCE_SECONDS: u32 = 10;
 
 /// The stop signal of a configuration; SIGTERM where it names none that is one.
 pub(crate) fn stop_signal(annotations: Option<&HashMap<String, String>>) -> i32 {

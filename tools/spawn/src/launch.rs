@@ -30,7 +30,8 @@ pub(crate) struct Launch {
     pub(crate) changes: Changes,
     pub(crate) stdio: Stdio,
     pub(crate) tie: Tie,
-    pub(crate) stop_timeout: Duration,
+    /// From the stop signal to SIGKILL; where this run does not say, as the container was made.
+    pub(crate) stop_timeout: Option<Duration>,
     /// This process stands by it in the background.
     pub(crate) monitored: bool,
     /// What the next start in the background remembers of this one.
@@ -81,7 +82,8 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
         container.set_state(&state).during(named)?;
     }
     let signal = stop_signal(spec.annotations().as_ref());
-    let supervisor = Supervisor::new(signal, launch.stop_timeout).during(named)?;
+    let usual = || Duration::from_secs(doc.stop_timeout.unwrap_or(crate::command::PATIENCE_SECONDS).into());
+    let supervisor = Supervisor::new(signal, launch.stop_timeout.unwrap_or_else(usual)).during(named)?;
     let command = spec.process().as_ref().and_then(|process| process.args().as_ref()?.first().cloned());
     let request = Request {
         spec,

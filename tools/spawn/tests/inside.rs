@@ -125,6 +125,10 @@ fn a_paused_container_stands_still_until_it_is_resumed_stopped_or_killed() {
         assert_eq!(container.state().expect("state").now(), Status::Paused);
         assert_eq!(code(&world.spawn(b"", &["pause", name])), 9);
         assert_eq!(code(&world.spawn(b"", &["exec", name, "id"])), 9);
+        for start in [&["start", name][..], &["start", "-a", name]] {
+            let output = world.spawn(b"", start);
+            assert!(code(&output) == 9 && text(&output.stderr).contains("resume"), "{output:?}");
+        }
         assert_eq!(code(&world.spawn(b"", &["unpause", name])), 0);
         assert_eq!(code(&world.spawn(b"", &["exec", name, "id"])), 0);
         assert_eq!(code(&world.spawn(b"", &["pause", name])), 0);

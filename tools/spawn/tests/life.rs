@@ -4,7 +4,8 @@ mod background;
 mod world;
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use background::{detached, kill, out, scripted};
@@ -35,7 +36,7 @@ fn a_stopped_container_starts_again_on_its_writable_layer() {
     let a = scripted(
         &world,
         "a",
-        "echo x >>/count; wc -l </count; trap 'exit 3' TERM; while :; do sleep 0.05; done",
+        "trap 'exit 3' TERM; echo x >>/count; wc -l </count; while :; do sleep 0.05; done",
     );
     for (n, name) in ["a", a.id(), &a.id()[..12], &a.id()[..4]].into_iter().enumerate() {
         let started: Value = serde_json::from_str(&out(&world, &["start", name])).expect("its line");
@@ -57,6 +58,24 @@ fn a_stopped_container_starts_again_on_its_writable_layer() {
     assert_ne!(a.state().expect("state").pid, state.pid);
     out(&world, &["stop", "-t", "0", "a"]);
     assert_eq!(out(&world, &["wait", "a"]), "137\n");
+}
+
+#[test]
+fn of_several_who_start_a_container_at_once_all_succeed_and_it_runs_once() {
+    let Some(world) = World::new() else { return };
+    let a = scripted(&world, "a", "echo x >>/count; sleep 60");
+    for round in 1..4 {
+        let start = |_| world.command(&["start", "a"]).stdout(Stdio::null()).spawn().expect("the tool");
+        let mut tools: Vec<_> = (0..6).map(start).collect();
+        assert!(tools.iter_mut().all(|tool| tool.wait().expect("wait").success()));
+        let count = || text(&world.spawn(b"", &["exec", "a", "wc", "-l", "/count"]).stdout);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while count() != format!("{round} /count\n") {
+            assert!(Instant::now() < deadline, "{}", count());
+        }
+        out(&world, &["stop", "-t", "0", "a"]);
+        ended(&a);
+    }
 }
 
 #[test]
@@ -120,6 +139,9 @@ fn a_run_in_the_background_holds_nothing_of_its_caller_and_outlives_it() {
     let state = a.state().expect("state");
     let monitor = state.monitor.clone().expect("a monitor");
     assert!(state.is_alive() && monitor.is_alive());
+    // No terminal of the caller's can hang up on it.
+    let its = rustix::process::Pid::from_raw(monitor.pid.cast_signed());
+    assert_eq!(rustix::process::getsid(its).ok(), its, "a session of its own");
     for entry in fs::read_dir(format!("/proc/{}/fd", monitor.pid)).expect("its descriptors") {
         let to = fs::read_link(entry.expect("an entry").path()).unwrap_or_default();
         let to = to.to_string_lossy().into_owned();
@@ -199,15 +221,35 @@ fn nothing_of_ten_megabytes_is_lost_and_long_lines_are_cut_between_characters() 
     assert!(!text.contains('\u{fffd}') && log[0]["log"].as_str() == Some(&"x".repeat(16_383)));
 }
 
+/// Follows a log; makes a file named N once N lines that end a score have come.
+fn follow(world: &World, name: &str, go: &std::path::Path) -> Output {
+    let mut tool = world.command(&["logs", "-f", name]).stdout(Stdio::piped()).spawn().expect("the tool");
+    let mut said = BufReader::new(tool.stdout.take().expect("piped"));
+    let mut stdout = Vec::new();
+    for n in 1.. {
+        if said.read_until(b'\n', &mut stdout).expect("read") == 0 {
+            break;
+        }
+        if n % 20 == 0 {
+            fs::write(go.join(n.to_string()), "").expect("write");
+        }
+    }
+    Output { status: tool.wait().expect("wait"), stdout, stderr: Vec::new() }
+}
+
 #[test]
 fn a_log_is_followed_across_its_files_until_the_container_ends() {
     let Some(world) = World::new() else { return };
     for (files, kept) in [("1", 1), ("3", 3)] {
         let a = world.plain(&format!("a{files}"));
         let opt = format!("max-file={files}");
-        let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); [ $((i % 20)) = 0 ] && sleep 0.1; done; exit 7";
-        detached(&world, &a, &["--log-opt", "max-size=2k", "--log-opt", &opt], script);
-        let follow = world.spawn(b"", &["logs", "-f", a.name()]);
+        // It goes on once who follows has all that there is, else a file may be gone before it is read.
+        let go = world.dir.path().join(format!("go{files}"));
+        fs::create_dir(&go).expect("mkdir");
+        let volume = format!("{}:/go:ro", go.display());
+        let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); [ $((i % 20)) = 0 ] && while [ ! -e /go/$i ]; do sleep 0.01; done; done; exit 7";
+        detached(&world, &a, &["-v", &volume, "--log-opt", "max-size=2k", "--log-opt", &opt], script);
+        let follow = follow(&world, a.name(), &go);
         let want: String = (0..400).map(|n| format!("line {n}\n")).collect();
         assert!(text(&follow.stdout) == want, "{files}: {}", text(&follow.stdout).lines().count());
         assert_eq!(code(&follow), 0, "{follow:?}");
@@ -226,6 +268,47 @@ fn a_log_is_followed_across_its_files_until_the_container_ends() {
         assert_eq!(last, "line 398\nline 399\n");
     }
     assert_eq!(code(&world.spawn(&line(&world.plain("b")), &["-d", "--log-opt", "max-file=2"])), 2);
+}
+
+#[test]
+fn an_object_that_was_cut_off_is_gone_with_the_next_run() {
+    let Some(world) = World::new() else { return };
+    let a = world.plain("a");
+    detached(&world, &a, &[], "echo one");
+    ended(&a);
+    // As a monitor leaves it that was killed, or cut off from power, while it wrote.
+    let path = a.path().join("log");
+    let whole = fs::read_to_string(&path).expect("a log");
+    fs::write(&path, format!("{whole}{{\"log\":\"{}", "x".repeat(9000))).expect("write");
+    detached(&world, &a, &[], "echo two");
+    ended(&a);
+    let said: Vec<String> =
+        objects(&a, "log").iter().map(|o| o["log"].as_str().unwrap_or("").into()).collect();
+    assert_eq!(said, ["one\n", "two\n"]);
+    fs::write(&path, "no newline").expect("write");
+    detached(&world, &a, &[], "echo three");
+    ended(&a);
+    assert_eq!(out(&world, &["logs", "a"]), "three\n");
+}
+
+#[test]
+fn a_container_in_the_foreground_has_the_time_to_stop_that_it_was_made_with() {
+    let Some(world) = World::new() else { return };
+    let doc = CreateDoc { stop_timeout: Some(1), ..CreateDoc::default() };
+    let a = world.container("a", Network::Private, doc);
+    for (args, least, most) in [(&["--stop-timeout", "3"][..], 3, 9), (&[], 1, 8)] {
+        let script = ["--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"];
+        let mut child =
+            world.command(&[args, &script].concat()).stdout(Stdio::piped()).spawn().expect("the tool");
+        child.stdin.take().expect("piped").write_all(&line(&a)).expect("write");
+        let mut ready = [0; 5];
+        child.stdout.take().expect("piped").read_exact(&mut ready).expect("read");
+        let begin = Instant::now();
+        kill(child.id(), "-TERM");
+        assert_eq!(child.wait().expect("wait").code(), Some(137));
+        let took = begin.elapsed().as_secs();
+        assert!((least..most).contains(&took), "{took}");
+    }
 }
 
 #[test]

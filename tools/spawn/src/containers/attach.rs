@@ -1,5 +1,6 @@
 //! `attach`: this process's terminal or streams on a container that runs in the background.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -162,6 +163,7 @@ pub(crate) fn stay(
         signals: signals(attachment.signals && !hello.terminal).map_err(failed)?,
         reads: attachment.input && hello.input,
         typed: Typed::new(attachment.keys),
+        unsent: VecDeque::new(),
         keyboard,
     };
     session.fit();
@@ -222,6 +224,9 @@ struct Session {
     /// Stdin is the container's, and has not ended.
     reads: bool,
     typed: Typed,
+    /// What the monitor has no room for yet. No more is read from stdin meanwhile, but what the container says is: it may wait
+    /// for being heard before it takes more.
+    unsent: VecDeque<Vec<u8>>,
     keyboard: Option<RawTerminal>,
 }
 
@@ -230,20 +235,27 @@ impl Session {
         let stdin = std::io::stdin();
         loop {
             let signals = self.signals.as_fd();
-            let mut watched =
-                vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-            if self.reads {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, !self.unsent.is_empty());
+            let mut watched = vec![PollFd::new(&self.socket, flags), PollFd::new(&signals, PollFlags::IN)];
+            if self.reads && self.unsent.is_empty() {
                 watched.push(PollFd::new(&stdin, PollFlags::IN));
             }
             match poll(&mut watched, None) {
                 Err(Errno::INTR) => continue,
                 answer => answer?,
             };
+            let has_room = watched[0].revents().contains(PollFlags::OUT);
+            let is_said = watched[0].revents() != PollFlags::OUT;
             let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
             if ready[1] {
                 self.pass_signals();
             }
+            if has_room {
+                self.flush()?;
+            }
             if ready[0]
+                && is_said
                 && let Some(end) = self.hear()?
             {
                 return Ok(end);
@@ -280,23 +292,38 @@ impl Session {
         };
         if got == 0 {
             self.reads = false;
-            return self.send(&[wire::END_OF_INPUT]);
+            return self.send(vec![wire::END_OF_INPUT]).map(|()| None);
         }
         if !self.hello.terminal {
-            return self.send(&wire::message(wire::INPUT, &bytes[..got]));
+            return self.send(wire::message(wire::INPUT, &bytes[..got])).map(|()| None);
         }
         let Detach { bytes, detaches } = self.typed.take(&bytes[..got]);
-        let sent = if bytes.is_empty() { None } else { self.send(&wire::message(wire::INPUT, &bytes))? };
-        Ok(sent.or(detaches.then_some(End::Detached)))
+        if !bytes.is_empty() {
+            self.send(wire::message(wire::INPUT, &bytes))?;
+        }
+        Ok(detaches.then_some(End::Detached))
     }
 
-    /// Waits for room where the container does not take its input.
-    fn send(&self, message: &[u8]) -> rustix::io::Result<Option<End>> {
-        match wire::send(&self.socket, message, SendFlags::empty()) {
-            // What it said at its end is still to be heard.
-            Err(Errno::PIPE | Errno::CONNRESET) => Ok(None),
-            sent => sent.map(|()| None),
+    fn send(&mut self, message: Vec<u8>) -> rustix::io::Result<()> {
+        self.unsent.push_back(message);
+        self.flush()
+    }
+
+    /// Sends what there is room for.
+    fn flush(&mut self) -> rustix::io::Result<()> {
+        while let Some(message) = self.unsent.front() {
+            match wire::send(&self.socket, message, SendFlags::DONTWAIT) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                Err(Errno::AGAIN | Errno::NOBUFS) => break,
+                // What it said at its end is still to be heard.
+                Err(Errno::PIPE | Errno::CONNRESET) => {
+                    self.reads = false;
+                    self.unsent.clear();
+                }
+                Err(errno) => return Err(errno),
+            }
         }
+        Ok(())
     }
 
     fn pass_signals(&mut self) {
@@ -312,11 +339,13 @@ impl Session {
     }
 
     /// Tells the container's terminal the size of this one.
-    fn fit(&self) {
+    fn fit(&mut self) {
         let Some((rows, columns)) = self.keyboard.as_ref().and_then(RawTerminal::size) else { return };
         let bytes = [rows.to_ne_bytes(), columns.to_ne_bytes()].concat();
+        // Only the last one counts.
+        self.unsent.retain(|message| message.first() != Some(&wire::RESIZE));
         // Where the monitor is gone the next message says so.
-        let _ = self.send(&wire::message(wire::RESIZE, &bytes));
+        let _ = self.send(wire::message(wire::RESIZE, &bytes));
     }
 }
 

@@ -1,9 +1,7 @@
 //! `start` and `restart`: a container that was made, or has stopped, runs on its writable layer.
 
-use std::time::Duration;
-
 use cli::{Common, During, Failure, Stage};
-use descriptor::Exit;
+use descriptor::{Exit, Status};
 use store::Container;
 
 use crate::changes::Changes;
@@ -97,8 +95,17 @@ fn attached(common: &Common, args: &Args, stage: &Stage) -> Result<u8, Failure> 
     attach::stay(&container, own, attachment, stage)
 }
 
+/// Whether it runs already. One that is paused does, but is not what a start promises (docker refuses it, too).
 fn is_alive(container: &Container) -> Result<bool, Failure> {
-    Ok(container.settle().during(|| format!("container {}", container.name()))?.is_alive())
+    let what = || format!("container {}", container.name());
+    let state = container.settle().during(what)?;
+    match state.now() {
+        Status::Paused => {
+            Err(Failure::new(Exit::Conflict, what(), "it is paused")
+                .with_hint("oci-spawn resume lets it go on"))
+        }
+        _ => Ok(state.is_alive()),
+    }
 }
 
 /// The run that the container was made for.
@@ -115,13 +122,12 @@ fn background(container: &Container, input: bool) -> Result<Background, Failure>
             if input || state.open_stdin { Input::Attached } else { Input::File(streams::nothing()?) };
         Streams::Three { stdin, stdout: None, stderr: None }
     };
-    let seconds = doc.stop_timeout.unwrap_or(stop::PATIENCE_SECONDS);
     Ok(Background {
         once: false,
         console: None,
         pidfile: None,
         changes: Changes::none(terminal),
-        stop_timeout: Duration::from_secs(seconds.into()),
+        stop_timeout: None,
         streams,
         log: Choice::of(&doc.log, None, &[])?,
         first: None,

@@ -6,14 +6,12 @@ use cli::{Common, During, Failure, Stage};
 use runtime::convert::STOP_SIGNAL_ANNOTATION;
 use store::{Container, CreateDoc};
 
-use crate::command::{SIGTERM, number, signal};
+use crate::command::{PATIENCE_SECONDS, SIGTERM, number, signal};
 use crate::containers::wait::{Alive, recorded};
 use crate::containers::{Names, named, pause};
 use crate::events;
 
 const SIGKILL: i32 = 9;
-/// How long a container may take to end where nobody said (docker's).
-pub(crate) const PATIENCE_SECONDS: u32 = 10;
 /// How long the kernel may take to end what it was told to kill.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 

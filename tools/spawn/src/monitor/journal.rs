@@ -2,7 +2,8 @@
 //!
 //! - A line is cut after 16 KiB, as docker cuts it, but never within a character; a piece has no newline at its end.
 //! - What is no UTF-8 is written as U+FFFD, JSON having no other bytes.
-//! - An object is in the file whole or not at all: what a full disk cuts off is taken back.
+//! - An object is in the file whole or not at all: what a full disk cuts off is taken back at once, what a monitor's or the host's
+//!   sudden end cut off when the file is opened again.
 
 use std::fs::File;
 use std::io::Write;
@@ -54,8 +55,11 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the log of a bundle; what is in it stays.
     pub(crate) fn open(bundle: Root, choice: Choice) -> Result<Self> {
-        let file = File::from(open(&bundle, LOG, OFlags::APPEND)?);
-        let size = file.metadata().map_or(0, |about| about.len());
+        let file = File::from(open(&bundle, LOG, OFlags::RDWR | OFlags::APPEND)?);
+        let size = whole(&file).call("read", || LOG.into())?;
+        file.set_len(size)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+            .call("ftruncate", || LOG.into())?;
         Ok(Self { bundle, choice, file, size, objects: Vec::new(), begun: Default::default() })
     }
 
@@ -111,7 +115,7 @@ impl Journal {
 
     /// A new file takes over; the old one is whole before it has its new name.
     fn succeed(&mut self) -> Result<()> {
-        let next = File::from(open(&self.bundle, NEXT, OFlags::APPEND | OFlags::TRUNC)?);
+        let next = File::from(open(&self.bundle, NEXT, OFlags::WRONLY | OFlags::APPEND | OFlags::TRUNC)?);
         for number in (1..self.choice.max_files.saturating_sub(1)).rev() {
             self.rename(&predecessor(number), &predecessor(number + 1))?;
         }
@@ -137,8 +141,24 @@ pub(crate) fn predecessor(number: u32) -> String {
 }
 
 fn open(bundle: &Root, name: &str, flags: OFlags) -> Result<std::os::fd::OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | flags;
+    let flags = OFlags::CREATE | OFlags::NOFOLLOW | flags;
     bundle.open(name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// How many bytes of a log are whole objects: up to its last newline.
+fn whole(file: &File) -> rustix::io::Result<u64> {
+    let mut end = rustix::fs::fstat(file)?.st_size.unsigned_abs();
+    let mut buffer = [0; 4096];
+    while end > 0 {
+        let begin = end.saturating_sub(buffer.len() as u64);
+        let bytes = &mut buffer[..usize::try_from(end - begin).unwrap_or(0)];
+        let got = rustix::io::pread(file, &mut *bytes, begin)?;
+        if let Some(at) = bytes[..got].iter().rposition(|&byte| byte == b'\n') {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 /// Cuts what was begun and these bytes into lines and pieces of lines; `begun` is what is left.

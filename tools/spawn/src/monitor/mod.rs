@@ -38,7 +38,8 @@ const REPORT_BYTES: u64 = 65_536;
 #[derive(Debug)]
 pub(crate) struct Background {
     pub(crate) changes: Changes,
-    pub(crate) stop_timeout: Duration,
+    /// As [`Launch`] has it.
+    pub(crate) stop_timeout: Option<Duration>,
     pub(crate) streams: Streams,
     pub(crate) log: Choice,
     /// It goes when it has ended, however it was made.

@@ -30,6 +30,26 @@ fn start_attached_loses_nothing_of_what_is_said_and_gives_the_status() {
     let output = world.spawn(b"typed\n", &["start", "-ai", "cat"]);
     assert_eq!((text(&output.stdout), code(&output)), ("typed\nend\n".into(), 0), "{output:?}");
     assert_eq!(out(&world, &["logs", "cat"]), "typed\nend\n");
+    // Its input ends with who gave it, however that one ends.
+    let mut killed = piped(&world, &["start", "-ai", "cat"]);
+    killed.stdin.as_mut().expect("piped").write_all(b"more\n").expect("write");
+    while !out(&world, &["logs", "cat"]).contains("more") {}
+    killed.kill().expect("kill");
+    killed.wait().expect("wait");
+    assert_eq!(out(&world, &["wait", "cat"]), "0\n");
+}
+
+#[test]
+fn who_is_attached_hears_all_though_more_is_said_than_was_typed() {
+    let Some(world) = World::new() else { return };
+    scripted(&world, "a", "while read l; do echo $l$l$l$l$l$l$l$l$l$l$l$l$l$l$l$l; done; echo end; exit 3");
+    let line = "0123456789012345678901234567890123456789\n";
+    let file = world.dir.path().join("typed");
+    std::fs::write(&file, line.repeat(20_000)).expect("write");
+    let mut command = world.command(&["start", "-ai", "a"]);
+    let output = command.stdin(File::open(&file).expect("open")).output().expect("the tool");
+    let said = (code(&output), output.stdout.len(), text(&output.stderr));
+    assert_eq!(said, (3, 20_000 * (40 * 16 + 1) + 4, String::new()));
 }
 
 #[test]
