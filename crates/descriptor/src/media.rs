@@ -41,7 +41,7 @@ pub fn is_index(media_type: &str) -> bool {
 }
 
 /// True for an image manifest.
-pub fn is_manifest(media_type: &str) -> bool {
+fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 

@@ -27,7 +27,7 @@ const OCI_VERSION: &str = "1.0.2";
 /// Labels become annotations below this prefix, so that none can be one that a runtime acts upon.
 pub const LABEL_PREFIX: &str = "org.ocipipe.label.";
 /// Holds the user as it was given, a name or number, for a later run to resolve again.
-pub const USER_ANNOTATION: &str = "org.ocipipe.user";
+const USER_ANNOTATION: &str = "org.ocipipe.user";
 /// The image's stop signal (image-spec, conversion.md).
 pub const STOP_SIGNAL_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
 

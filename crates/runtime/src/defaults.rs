@@ -98,7 +98,7 @@ const MASKED: [&str; 12] = [
 
 /// The masked paths; each processor's thermal counters are there only where the host has them.
 #[allow(clippy::disallowed_methods, reason = "the host's sysfs")]
-pub fn masked_paths() -> Vec<String> {
+pub(crate) fn masked_paths() -> Vec<String> {
     let mut paths: Vec<String> = MASKED.iter().map(ToString::to_string).collect();
     for processor in 0..processors() {
         let path = format!("/sys/devices/system/cpu/cpu{processor}/thermal_throttle");
@@ -119,7 +119,7 @@ fn processors() -> usize {
 }
 
 /// The paths that a container may read and not write.
-pub fn readonly_paths() -> Vec<String> {
+pub(crate) fn readonly_paths() -> Vec<String> {
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(String::from).into()
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn kernel() -> (u32, u32) {
 }
 
 /// The same for a machine and a kernel of this version.
-pub fn docker_default_for(
+fn docker_default_for(
     capabilities: &HashSet<Capability>,
     machine: Option<Machine>,
     kernel: (u32, u32),

@@ -29,7 +29,7 @@ mod search;
 mod table;
 
 pub use abi::Machine;
-pub use docker::{docker_default, docker_default_for};
+pub use docker::docker_default;
 pub use docker_form::{check_profile, from_docker};
 pub use error::{Error, Result};
 pub use known::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, supported_flags};

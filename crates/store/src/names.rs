@@ -78,7 +78,7 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 /// Whether a text is a container's id: 64 lower-case hexadecimal digits.
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     Digest::from_hex(text).is_ok()
 }
 
