@@ -120,6 +120,11 @@ impl Filters {
             && self.labels(&event.attributes)
     }
 
+    /// Whether a cache fits, by when it was last used: it has no labels.
+    pub fn cache(&self, cache: &crate::Cache) -> bool {
+        self.labels(&BTreeMap::new()) && self.until(Some(cache.used()))
+    }
+
     /// Whether a volume fits; its users are looked for where that is asked.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod blobs;
+pub mod caches;
 pub mod check;
 pub mod containers;
 pub mod create;
@@ -38,6 +39,7 @@ pub mod state;
 pub mod volumes;
 
 pub use blobs::{Blob, DOCUMENT_LIMIT, NewBlob};
+pub use caches::{Cache, HeldCache, Sharing};
 pub use check::{Finding, Report};
 pub use containers::{Container, ContainerDraft};
 pub use create::{CreateDoc, Device, Names, Security};

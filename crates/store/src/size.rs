@@ -10,7 +10,7 @@ use sys::{Call, Root};
 
 use crate::files::{About, found, inode, stat};
 use crate::remove::names;
-use crate::{Container, Result, Store, Volume};
+use crate::{Cache, Container, Result, Store, Volume};
 
 /// The unit of `st_blocks`, whatever the file system's own is (inode(7)).
 const BLOCK: u64 = 512;
@@ -66,6 +66,17 @@ impl Volume {
     /// As [`Store::usage`].
     pub fn allocated(&self) -> Result<u64> {
         let usage = self.store().usage(&format!("volumes/{}", self.name()), &mut Seen::new());
+        usage.map(|usage| usage.allocated)
+    }
+}
+
+impl Cache {
+    /// The bytes on the disk that go with it.
+    ///
+    /// # Errors
+    /// As [`Store::usage`].
+    pub fn allocated(&self) -> Result<u64> {
+        let usage = self.store().usage(&self.relative(), &mut Seen::new());
         usage.map(|usage| usage.allocated)
     }
 }

@@ -3,7 +3,7 @@
 use cli::{During, Failure};
 use descriptor::{Digest, Status};
 use serde_json::{Value, json};
-use store::{Seen, Store, Volume, short};
+use store::{Cache, Seen, Store, Volume, short};
 
 use crate::args::DfArgs;
 use crate::docker;
@@ -12,7 +12,7 @@ use crate::sharing::{ContainerUse, ImageUse, Sharing, bytes};
 use crate::table::{Column, fixed, flexible};
 use crate::text::{repository_and_tag, size};
 
-/// What is neither images, containers nor volumes.
+/// What is neither images, containers, volumes nor caches.
 const REST: [&str; 8] = ["ingest", "staging", "leases", "refs", "names", "index.json", "events", "events.1"];
 const COLUMNS: [(Column, &str); 5] = [
     (fixed("TYPE"), "Type"),
@@ -47,6 +47,8 @@ struct Counted {
     trees: u64,
     blobs: u64,
     volumes: Vec<(Volume, u64, usize)>,
+    /// With true for those that a run has.
+    caches: Vec<(Cache, u64, bool)>,
     rest: u64,
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn df(store: &Store, args: &DfArgs) -> Result<(), Failure> {
     }
     if !args.verbose {
         // The sums stand in the sentence below.
-        tell(&rows[..5], &args.form, &COLUMNS)?;
+        tell(&rows[..6], &args.form, &COLUMNS)?;
         return counted.sums();
     }
     let parts = [
@@ -93,22 +95,33 @@ impl Counted {
             let users = volume.users().during(|| format!("volume {}", volume.name()))?.len();
             volumes.push((volume, own, users));
         }
+        let mut caches = Vec::new();
+        for cache in store.caches().during(|| "caches".into())? {
+            let own = bytes(store, &cache.relative(), &mut seen)?;
+            let is_in_use = cache.is_in_use().during(|| format!("cache {:?}", cache.id()))?;
+            caches.push((cache, own, is_in_use));
+        }
         let mut rest = 0;
         for path in REST {
             rest += bytes(store, path, &mut seen)?;
         }
-        Ok(Self { sharing, trees, blobs, volumes, rest })
+        Ok(Self { sharing, trees, blobs, volumes, caches, rest })
     }
 
     fn total(&self) -> u64 {
         let own: u64 = self.sharing.containers.iter().map(|one| one.bytes).sum();
-        let volumes: u64 = self.volumes.iter().map(|(_, bytes, _)| bytes).sum();
-        self.trees + self.blobs + own + volumes + self.rest
+        self.trees + self.blobs + own + self.apart()
     }
 
     fn without_sharing(&self) -> u64 {
+        self.sharing.without_sharing() + self.apart()
+    }
+
+    /// What shares nothing.
+    fn apart(&self) -> u64 {
         let volumes: u64 = self.volumes.iter().map(|(_, bytes, _)| bytes).sum();
-        self.sharing.without_sharing() + volumes + self.rest
+        let caches: u64 = self.caches.iter().map(|(_, bytes, _)| bytes).sum();
+        volumes + caches + self.rest
     }
 
     /// The table's rows, and the sums for programs.
@@ -129,6 +142,7 @@ impl Counted {
         let volumes =
             |all: &mut dyn Iterator<Item = &(Volume, u64, usize)>| all.map(|one| one.1).sum::<u64>();
         let dangling = |one: &&(Volume, u64, usize)| one.2 == 0;
+        let caches = |all: &mut dyn Iterator<Item = &(Cache, u64, bool)>| all.map(|one| one.1).sum::<u64>();
         vec![
             row(
                 "Images",
@@ -151,6 +165,13 @@ impl Counted {
                 self.volumes.iter().filter(|one| !dangling(one)).count(),
                 volumes(&mut self.volumes.iter()),
                 volumes(&mut self.volumes.iter().filter(dangling)),
+            ),
+            row(
+                "Build Cache",
+                self.caches.len(),
+                self.caches.iter().filter(|one| one.2).count(),
+                caches(&mut self.caches.iter()),
+                caches(&mut self.caches.iter().filter(|one| !one.2)),
             ),
             row("Other", 0, 0, self.rest, 0),
             row("Total", 0, 0, self.total(), 0),

@@ -264,6 +264,8 @@ fn df_counts_what_the_disk_has_and_what_it_would_have() {
     write(&volume.join("file"), 500_000);
     std::fs::hard_link(volume.join("file"), volume.join("again")).expect("link");
     write(&f.store.container("one").expect("one").path().join("upper/own"), 300_000);
+    let held = f.store.hold_cache("pip", store::Sharing::Shared, (0o755, 0, 0), || ()).expect("a cache");
+    write(&held.path().join("wheel"), 200_000);
     let rows = f.text(&["df", "--format", "json"]);
     let row = |kind: &str| -> Value {
         let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
@@ -279,6 +281,8 @@ fn df_counts_what_the_disk_has_and_what_it_would_have() {
         du(&store.join("volumes/data")),
         "a file with two names counts once"
     );
+    assert_eq!(row("Build Cache")["Bytes"], du(&store.join("caches/pip")));
+    assert_eq!(row("Build Cache")["ReclaimableBytes"], 0, "somebody has it");
     let own = du(&store.join("containers"))
         - std::fs::metadata(store.join("containers")).expect("stat").blocks() * 512;
     assert_eq!(row("Containers")["Bytes"], own);

@@ -1,8 +1,8 @@
 //! The command line.
 
-/// Remove stopped containers and volumes that nothing uses.
+/// Remove stopped containers, volumes that nothing uses, and caches of builds.
 ///
-/// Prints what it removes, one a line, as `container NAME` or `volume NAME`, and the bytes freed to stderr. It asks nothing:
+/// Prints what it removes, one a line, as `container NAME`, `volume NAME` or `cache ID`, and the bytes freed to stderr. It asks nothing:
 /// look with --dry-run first. --image takes images their names, which frees nothing yet: their blobs and their unpacked layers
 /// are not removed; this version cannot do that.
 #[derive(Debug, clap::Parser)]
@@ -17,8 +17,12 @@ pub(crate) struct Args {
     #[arg(long, group = "kinds")]
     pub(crate) volumes: bool,
 
+    /// Remove caches (oci-spawn --mount type=cache) that no run has; --dry-run shows their sizes
+    #[arg(long, group = "kinds")]
+    pub(crate) caches: bool,
+
     /// With --volumes: these volumes, whatever their kind; one that is in use is refused
-    #[arg(value_name = "NAME", requires = "volumes", conflicts_with_all = ["containers", "all", "filter"])]
+    #[arg(value_name = "NAME", requires = "volumes", conflicts_with_all = ["containers", "caches", "all", "filter"])]
     pub(crate) names: Vec<String>,
 
     /// Take these names of images away, or all names of images by their ids, and print `Untagged: NAME`; the last name of an
@@ -28,19 +32,19 @@ pub(crate) struct Args {
         group = "kinds",
         value_name = "REF",
         num_args = 1..,
-        conflicts_with_all = ["containers", "volumes", "all", "filter"]
+        conflicts_with_all = ["containers", "volumes", "caches", "all", "filter"]
     )]
     pub(crate) image: Vec<String>,
 
     /// With --image: also the last name of an image with containers, which go on as they are, and of an id all names
-    #[arg(short, long, requires = "image", conflicts_with_all = ["containers", "volumes"])]
+    #[arg(short, long, requires = "image", conflicts_with_all = ["containers", "volumes", "caches"])]
     pub(crate) force: bool,
 
     /// Also volumes that were given a name, and containers that never ran
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Only what fits: label=KEY[=VALUE], until=MOMENT or until=DURATION (made before that)
+    /// Only what fits: label=KEY[=VALUE], until=MOMENT or until=DURATION (made, or of a cache used, before that)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
 
@@ -80,12 +84,15 @@ mod tests {
             "oci-prune --image",
             "oci-prune --image a:1 --volumes",
             "oci-prune --image a:1 --all",
+            "oci-prune --image a:1 --caches",
+            "oci-prune --caches --volumes data",
             "oci-prune --containers --force",
         ] {
             Args::try_parse_from(words.split_whitespace()).expect_err(words);
         }
         for words in [
             "oci-prune --containers --volumes -a -n",
+            "oci-prune --caches --filter until=24h",
             "oci-prune --volumes a b",
             "oci-prune a --volumes",
             "oci-prune -f --image a:1 b:1",

@@ -1,6 +1,7 @@
 //! `oci-prune`: removes what is not in use any more: stopped containers and volumes.
 
 mod args;
+mod caches;
 mod containers;
 mod images;
 mod run;

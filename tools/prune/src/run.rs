@@ -5,7 +5,7 @@ use store::filter::Of;
 use store::{Filters, Store};
 
 use crate::args::Args;
-use crate::{containers, images, volumes};
+use crate::{caches, containers, images, volumes};
 
 /// What a call does with what it finds.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     if args.volumes {
         let of_volumes = volumes::all(&mut broom, stage, &args.names)?;
         status = if status == 0 { of_volumes } else { status };
+    }
+    if args.caches {
+        let of_caches = caches::all(&mut broom, stage)?;
+        status = if status == 0 { of_caches } else { status };
     }
     let verb = if args.dry_run { "would be freed" } else { "freed" };
     stage.note(&format!("{} {verb}", human_bytes(broom.freed)));

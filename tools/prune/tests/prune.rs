@@ -1,11 +1,12 @@
 //! oci-prune as a whole: what nothing uses goes, all else stays.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
 use store::containers::Mount;
-use store::{Container, CreateDoc, Store};
+use store::{Container, CreateDoc, Sharing, Store};
 
 const PRUNE: &str = env!("CARGO_BIN_EXE_oci-prune");
 
@@ -131,6 +132,30 @@ fn a_volume_that_is_being_used_without_a_container_stays() {
     assert_eq!(world.prune(&["--volumes", "data"]).1, 9);
     drop(held);
     assert_eq!(world.prune(&["--volumes", "data"]).0, ["volume data"]);
+}
+
+#[test]
+fn caches_go_when_asked_for_and_no_run_has_them() {
+    let world = World::new();
+    let own = std::fs::metadata(world.store.path()).expect("stat");
+    let hold = |id: &str| {
+        let looks = (0o755, own.uid(), own.gid());
+        world.store.hold_cache(id, Sharing::Shared, looks, || ()).expect("a cache")
+    };
+    let pip = hold("pip");
+    std::fs::write(pip.path().join("wheel"), vec![1; 1 << 20]).expect("write");
+    let busy = hold("/root/.cache");
+    drop(pip);
+    assert_eq!(world.prune(&["--volumes", "--containers", "--all"]).0, Vec::<String>::new(), "not asked for");
+    let (lines, code, said) = world.prune(&["--caches", "-n"]);
+    assert_eq!((lines.len(), code), (1, 0), "{lines:?}");
+    assert!(lines[0].starts_with("cache pip (1.") && said.contains("would be freed"), "{lines:?} {said}");
+    assert_eq!(world.prune(&["--caches", "--filter", "until=1h"]).0, Vec::<String>::new(), "used just now");
+    assert_eq!(world.prune(&["--caches"]).0, ["cache pip"]);
+    assert!(busy.path().exists() && !world.store.path().join("caches/pip").exists());
+    drop(busy);
+    assert_eq!(world.prune(&["--caches"]).0, ["cache /root/.cache"]);
+    assert_eq!(world.store.check().expect("check").findings, []);
 }
 
 #[test]
