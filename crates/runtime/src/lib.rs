@@ -47,6 +47,7 @@ mod labels;
 mod letter;
 pub mod lifecycle;
 mod masks;
+pub mod mountflags;
 mod mounts;
 mod newborn;
 mod options;

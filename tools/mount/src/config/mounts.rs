@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ::runtime::defaults;
+use ::runtime::{defaults, mountflags};
 use cli::{During, Failure};
 use descriptor::{Digest, Exit};
 use oci_spec::runtime;
@@ -14,8 +14,6 @@ use store::{CreateDoc, Form, LayerTree, Store};
 
 /// Shared memory of the container's processes.
 const SHM: &str = "/dev/shm";
-/// Docker's options of a tmpfs, and the words that take each back.
-const TMPFS: [(&str, &str); 3] = [("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev")];
 
 /// A mount and what it is mounted on.
 #[derive(Debug)]
@@ -32,16 +30,20 @@ impl Planned {
 
     /// A bind of a file or directory of the host.
     pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> Result<Self, Failure> {
-        let what = || format!("mounting {}", source.display());
-        let kind = match rustix::fs::stat(source) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => Kind::Directory,
-            Ok(_) => Kind::File,
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                return Err(Failure::new(Exit::NotFound, what(), "no such file or directory on this host"));
-            }
-            Err(e) => return Err(Failure::new(Exit::Other, what(), e)),
-        };
-        Ok(Self { mount: defaults::bind(source, target, read_only), kind })
+        Ok(Self { kind: kind_of(source)?, mount: defaults::bind(source, target, read_only) })
+    }
+}
+
+/// What a source of the host is mounted on.
+fn kind_of(source: &Path) -> Result<Kind, Failure> {
+    let what = || format!("mounting {}", source.display());
+    match rustix::fs::stat(source) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => Ok(Kind::Directory),
+        Ok(_) => Ok(Kind::File),
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            Err(Failure::new(Exit::NotFound, what(), "no such file or directory on this host"))
+        }
+        Err(e) => Err(Failure::new(Exit::Other, what(), e)),
     }
 }
 
@@ -56,13 +58,11 @@ pub(crate) fn planned(
         all.push(match mount.kind.as_str() {
             "bind" => {
                 let source = mount.source.as_deref().unwrap_or_default();
-                shaped(Planned::bind(Path::new(source), Path::new(&mount.target), mount.read_only)?, mount)
+                let source = Path::new(source);
+                Planned { mount: mountflags::bind_of(mount, source), kind: kind_of(source)? }
             }
-            "volume" => {
-                let bind = defaults::bind(&volume(mount)?, Path::new(&mount.target), mount.read_only);
-                shaped(Planned { mount: bind, kind: Kind::Directory }, mount)
-            }
-            "tmpfs" => Planned { mount: tmpfs(mount), kind: Kind::Directory },
+            "volume" => Planned { mount: mountflags::bind_of(mount, &volume(mount)?), kind: Kind::Directory },
+            "tmpfs" => Planned { mount: mountflags::tmpfs_of(mount), kind: Kind::Directory },
             "image" => Planned { mount: image(store, mount)?, kind: Kind::Directory },
             other => {
                 let why = format!("a mount of type {other:?}");
@@ -74,26 +74,6 @@ pub(crate) fn planned(
     Ok(all)
 }
 
-/// A bind with the options of the choice: how it propagates, and what of the tree it is.
-fn shaped(mut planned: Planned, mount: &Mount) -> Planned {
-    let has = |word: &str| mount.options.iter().any(|option| option == word);
-    let mut options = planned.mount.options().clone().unwrap_or_default();
-    if has("bind") {
-        options.retain(|word| !matches!(word.as_str(), "rbind" | "rro"));
-        options.push("bind".into());
-    }
-    if has("writable") {
-        options.retain(|word| word != "rro");
-    }
-    let propagation = ["private", "shared", "rshared", "slave", "rslave"].into_iter().find(|word| has(word));
-    if let Some(word) = propagation {
-        options.retain(|option| option != "rprivate");
-        options.push(word.into());
-    }
-    planned.mount.set_options(Some(options));
-    planned
-}
-
 fn made(typ: &str, source: &str, target: &str, options: Vec<String>) -> runtime::Mount {
     let mut mount = runtime::Mount::default();
     mount
@@ -102,20 +82,6 @@ fn made(typ: &str, source: &str, target: &str, options: Vec<String>) -> runtime:
         .set_source(Some(source.into()))
         .set_options(Some(options));
     mount
-}
-
-fn tmpfs(mount: &Mount) -> runtime::Mount {
-    let has = |word: &str| mount.options.iter().any(|option| option == word);
-    let kept = TMPFS.iter().filter(|(_, back)| !has(back)).map(|(word, _)| (*word).to_string());
-    let mut options: Vec<String> = kept.chain(mount.options.iter().cloned()).collect();
-    if !mount.options.iter().any(|word| word.starts_with("mode=")) {
-        // The kernel's own, which docker leaves it.
-        options.push("mode=1777".into());
-    }
-    if mount.read_only {
-        options.push("ro".into());
-    }
-    made("tmpfs", "tmpfs", &mount.target, options)
 }
 
 /// An image's files, read-only: its layers stacked.
@@ -226,15 +192,6 @@ mod tests {
 
     fn options(mount: &runtime::Mount) -> Vec<&str> {
         mount.options().iter().flatten().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn a_file_system_in_memory_has_dockers_options_but_for_those_taken_back() {
-        let mut mount = Mount { kind: "tmpfs".into(), target: "/t".into(), ..Mount::default() };
-        assert_eq!(options(&tmpfs(&mount)), ["noexec", "nosuid", "nodev", "mode=1777"]);
-        mount.options = vec!["exec".into(), "mode=700".into()];
-        mount.read_only = true;
-        assert_eq!(options(&tmpfs(&mount)), ["nosuid", "nodev", "exec", "mode=700", "ro"]);
     }
 
     #[test]

@@ -22,9 +22,9 @@ fn the_short_form_is_dockers() {
         ("/a:/b:ro,rslave", made("bind", Some("/a"), "/b", true, &["rslave"])),
         ("/a:/b:rprivate,cached", made("bind", Some("/a"), "/b", false, &[])),
     ] {
-        assert_eq!(volume(text), Ok(want), "{text}");
+        assert_eq!(short(text), Ok(want), "{text}");
     }
-    assert!(volume("./x:/b").expect("relative").source.expect("a source").starts_with('/'));
+    assert!(short("./x:/b").expect("relative").source.expect("a source").starts_with('/'));
     for text in [
         "",
         "/",
@@ -39,7 +39,7 @@ fn the_short_form_is_dockers() {
         "-x:/b",
         "a b:/c",
     ] {
-        volume(text).expect_err(text);
+        short(text).expect_err(text);
     }
 }
 
@@ -68,7 +68,7 @@ fn the_long_form_is_dockers() {
         ),
         ("type=image,source=alpine,target=/i", made("image", Some("alpine"), "/i", true, &[])),
     ] {
-        assert_eq!(mount(text), Ok(want), "{text}");
+        assert_eq!(long(text), Ok(want), "{text}");
     }
     for text in [
         "",
@@ -85,7 +85,7 @@ fn the_long_form_is_dockers() {
         "type=bind,src=/a,dst=/b,what=x",
         "type=bind,\"src=/a,dst=/b",
     ] {
-        mount(text).expect_err(text);
+        long(text).expect_err(text);
     }
 }
 
@@ -98,4 +98,14 @@ fn file_systems_in_memory_are_dockers() {
     for text in ["", "run", "/run:bogus", "/run:size=", "/run:bind"] {
         tmpfs(text).expect_err(text);
     }
+}
+
+#[test]
+fn a_file_system_in_memory_has_dockers_options_but_for_those_taken_back() {
+    let options = |mount: &Mount| tmpfs_of(mount).options().clone().unwrap_or_default();
+    let mut mount = made("tmpfs", None, "/t", false, &[]);
+    assert_eq!(options(&mount), ["noexec", "nosuid", "nodev", "mode=1777"]);
+    mount.options = vec!["exec".into(), "mode=700".into()];
+    mount.read_only = true;
+    assert_eq!(options(&mount), ["nosuid", "nodev", "exec", "mode=700", "ro"]);
 }
