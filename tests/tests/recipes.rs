@@ -62,6 +62,25 @@ fn a_step_builds_and_pushes_and_leaves_nothing() {
 }
 
 #[test]
+fn a_step_has_its_caches_and_secrets_and_its_image_nothing_of_them() {
+    needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
+    let hub = ci();
+    let text = recipe("Caches and secrets of a step");
+    let missing = run(&hub, &text);
+    assert_eq!(missing.code, 3, "{missing}");
+    assert!(missing.stderr.contains("the secret \"TOKEN\""), "{missing}");
+    hub.world.assert_nothing_left();
+    let built = run(&hub, &format!("export TOKEN=hunter2-4f1c9a7e\n{text}")).ok();
+    assert!(built.stderr.contains("make deps TOKEN_FILE=/run/secrets/TOKEN\n"), "{built}");
+    let look = "find / -xdev | grep -e secrets -e TOKEN -e apt$; cat /log";
+    let pushed = run(&hub, &format!("oci-run --rm registry.example/app:1 sh -c '{look}'")).ok();
+    assert_eq!(pushed.text(), "apt-get install -y gcc\nmake deps TOKEN_FILE=/run/secrets/TOKEN\n");
+    let caches = run(&hub, "oci-prune --caches").ok();
+    assert_eq!(caches.text(), "cache /var/cache/apt\n");
+    hub.world.assert_nothing_left();
+}
+
+#[test]
 fn a_registry_remembers_a_step() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let hub = ci();

@@ -19,6 +19,7 @@ mod plan;
 mod points;
 mod remove;
 mod stack;
+mod unmake;
 
 pub use error::{Error, Result};
 pub use live::{Mounted, OpenRoot, attach, mounted, open_root};
@@ -26,3 +27,4 @@ pub use oneoff::{OneOff, taken};
 pub use plan::Plan;
 pub use points::{Kind, Metadata, Missing, Point, resolve};
 pub use remove::{Running, remove};
+pub use unmake::unmake;

@@ -115,6 +115,11 @@ impl Missing {
         self.steps.is_empty()
     }
 
+    /// What is to be made, parents first; false with what can be seen and is to be in `init` as well.
+    pub fn paths(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.steps.iter().map(|step| (step.path.as_path(), !matches!(step.make, Make::Copy(_))))
+    }
+
     /// Makes it all in `init`. Directories that are there already get the image's metadata again.
     ///
     /// Where `init` is part of a live mount, [`sys::mount::forget_names`] makes that mount look again.

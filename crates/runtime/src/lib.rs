@@ -68,7 +68,6 @@ mod terminal;
 mod typed;
 mod usage;
 pub mod users;
-mod volume;
 mod watcher;
 
 pub use cgroups::swap_is_counted;
@@ -87,4 +86,3 @@ pub use supervise::{Beside, Ended, Supervisor};
 pub use terminal::{RawTerminal, window_size};
 pub use typed::typed;
 pub use usage::{Usage, processes_of};
-pub use volume::Volume;

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
-use sys::mount::{Change, Context, Extent, attach, clone_tree, mount_id, set_attributes};
+use sys::mount::{Busy, Change, Context, Extent, attach, clone_tree, mount_id, set_attributes};
 use sys::{Error, Result, Root};
 
 use crate::options::Options;
@@ -18,6 +18,8 @@ use crate::{cgroups, copyup};
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 /// Files that bind mounts of files need.
 const FILE: Mode = Mode::from_raw_mode(0o644);
+/// Where a process finds what its descriptors are open on.
+const DESCRIPTORS: &str = "/proc/self/fd";
 /// File systems that show the kernel: where an image has a link at their place, nothing may be mounted at its target.
 const KERNEL_KINDS: &[&str] = &["proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"];
 
@@ -69,7 +71,10 @@ pub(crate) fn mount(root: &Root, plan: MountPlan) -> Result<OwnedFd> {
         Source::Bind { path, recursive, tree } => {
             let tree = match tree {
                 Some(tree) => tree,
-                None => source(&path, recursive)?,
+                None => match of_descriptor(&path) {
+                    Some((tree, place)) => within(root, &tree, place, recursive)?,
+                    None => source(&path, recursive)?,
+                },
             };
             bind(root, &at, tree)
         }
@@ -121,9 +126,37 @@ pub(crate) fn source(path: &Path, recursive: bool) -> Result<OwnedFd> {
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     match clone_tree(source.as_fd(), extent) {
         // A mount that is attached nowhere yet, by a descriptor of the caller's, is no one else's.
-        Err(error) if error.errno == Errno::INVAL && path.starts_with("/proc/self/fd") => Ok(source),
+        Err(error) if error.errno == Errno::INVAL && path.starts_with(DESCRIPTORS) => Ok(source),
         answer => answer.map_err(|e| onto(e, path)),
     }
+}
+
+/// A place inside what a descriptor of the caller's is open on: `/proc/self/fd/N/place`.
+fn of_descriptor(path: &Path) -> Option<(PathBuf, &Path)> {
+    let mut place = path.strip_prefix(DESCRIPTORS).ok()?.components();
+    let tree = Path::new(DESCRIPTORS).join(place.next()?);
+    Some((tree, place.as_path())).filter(|(_, place)| !place.as_os_str().is_empty())
+}
+
+/// A place inside a tree that only the caller has; links are followed inside that tree.
+///
+/// The kernel takes trees of what is attached in this mount namespace alone, so a mount that is attached nowhere lies over the
+/// container's root meanwhile.
+fn within(root: &Root, tree: &Path, place: &Path, recursive: bool) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(tree, flags, Mode::empty())
+        .map_err(|errno| Error::new("open", format!("{tree:?}"), errno))?;
+    let top = Root::from_fd(top);
+    let there = top.open(place, OFlags::PATH, Mode::empty())?;
+    let extent = if recursive { Extent::Tree } else { Extent::Mount };
+    match clone_tree(there.as_fd(), extent) {
+        Err(error) if error.errno == Errno::INVAL => {}
+        answer => return answer.map_err(|e| onto(e, place)),
+    }
+    attach(top.as_fd(), root.as_fd()).map_err(|e| onto(e, tree))?;
+    let taken = clone_tree(there.as_fd(), extent).map_err(|e| onto(e, place));
+    sys::mount::unmount(top.as_fd(), ".", Busy::Detach)?;
+    taken
 }
 
 /// Changes the mount that is at the destination already.

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use clap::Parser;
 use cli::{Common, Failure};
-use runtime::Volume;
 use runtime::convert::Network;
 
 use store::State;
 
 use crate::launch::Console;
 use crate::monitor::{Driver, LogOption};
+use crate::mounts::{self, Given};
 
 /// The tool's name.
 pub(crate) const TOOL: &str = "oci-spawn";
 
 const AFTER_HELP: &str = "\
 Options before `--` hold for this run only and are never recorded.
+
+A cache (--mount type=cache) is a directory of the store that outlives runs and containers; oci-prune --caches removes it. A \
+secret (type=secret) is a file in memory, /run/secrets/ID unless a target is given, that only root of the container can read \
+(mode=0400); without src and env it is the environment variable ID of the caller, else the file ID.
 
 Which of these go together (everything else is exit 2):
 
@@ -105,13 +109,26 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
 
-    /// Mount the host's SRC at DST
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
-    pub(crate) volume: Vec<Volume>,
+    /// Mount the host's SRC at DST (ro, rw, rshared, ...)
+    #[arg(short, long, value_name = "SRC:DST[:OPT,...]", value_parser = mounts::short)]
+    pub(crate) volume: Vec<Given>,
+
+    /// Mount for this run: type=bind (src, target, ro), tmpfs (target, size, mode), cache (target, id, sharing=shared, private or
+    /// locked, mode, uid, gid, ro), secret (id, src=FILE or env=VARIABLE, target, mode, uid, gid, required)
+    #[arg(long, value_name = "type=TYPE,...", value_parser = mounts::long)]
+    pub(crate) mount: Vec<Given>,
+
+    /// Mount a file system in memory (size=64m,mode=1777,exec)
+    #[arg(long, value_name = "DST[:OPT,...]", value_parser = mounts::tmpfs)]
+    pub(crate) tmpfs: Vec<Given>,
 
     /// The network: none, private (a loopback interface of its own) or host
     #[arg(long, visible_alias = "network", value_name = "NET")]
     pub(crate) net: Option<Network>,
+
+    /// How large /dev/shm is
+    #[arg(long, value_name = "BYTES", value_parser = cli::units::bytes)]
+    pub(crate) shm_size: Option<u64>,
 
     /// Do not pass the caller's proxy variables on to a container with a network
     #[arg(long)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use cli::{During, Failure};
 use descriptor::Exit;
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use runtime::convert::{Network, user};
 use runtime::environment::{self, override_env};
-use runtime::{Volume, defaults, users};
+use runtime::{defaults, users};
 use store::CreateDoc;
 use sys::Root;
 
@@ -17,6 +17,8 @@ use crate::args::Args;
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 /// What a terminal is for a program that cannot know better (docker's).
 const TERM: &str = "TERM=xterm";
+/// Shared memory of the container's processes.
+const SHM: &str = "/dev/shm";
 /// The files of the host that a container on the host's network needs to find names.
 const NAME_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
@@ -28,8 +30,9 @@ pub(crate) struct Changes {
     proxies: Vec<String>,
     workdir: Option<PathBuf>,
     user: Option<String>,
-    mounts: Vec<Mount>,
     network: Option<Network>,
+    /// Bytes of /dev/shm.
+    shared_memory: Option<u64>,
     terminal: bool,
 }
 
@@ -37,7 +40,6 @@ impl Changes {
     /// Reads the changes.
     pub(crate) fn of(args: &Args) -> Result<Self, Failure> {
         let env = environment::given(&args.env_file, &args.env).during(|| "environment".into())?;
-        let volumes = args.volume.iter().map(bind).collect::<Result<_, _>>()?;
         let proxies = PROXIES.iter().filter_map(|name| environment::variable(name)).collect();
         Ok(Self {
             command: args.command.clone(),
@@ -45,8 +47,8 @@ impl Changes {
             proxies: if args.no_http_proxy { Vec::new() } else { proxies },
             workdir: args.workdir.as_ref().map(|dir| Path::new("/").join(dir)),
             user: args.user.clone(),
-            mounts: volumes,
             network: args.net,
+            shared_memory: args.shm_size,
             terminal: args.tty,
         })
     }
@@ -75,8 +77,8 @@ impl Changes {
             proxies: PROXIES.iter().filter_map(|name| environment::variable(name)).collect(),
             workdir: workdir.map(|dir| Path::new("/").join(dir)),
             user,
-            mounts: Vec::new(),
             network: None,
+            shared_memory: None,
             terminal,
         }
     }
@@ -86,21 +88,11 @@ impl Changes {
         self.terminal
     }
 
-    /// Directories and files that must exist in the container: targets of this run's mounts, its working directory.
-    pub(crate) fn points(&self, spec: &Spec) -> Vec<overlay::Point> {
-        let taken: Vec<&Path> =
-            spec.mounts().iter().flatten().map(|mount| mount.destination().as_path()).collect();
-        let free = |path: &Path| !taken.iter().any(|mount| path.starts_with(mount));
-        let mut points: Vec<overlay::Point> = Vec::new();
-        for mount in self.mounts.iter().filter(|mount| free(mount.destination())) {
-            let is_dir = mount.source().as_ref().is_none_or(|source| source.is_dir());
-            let kind = if is_dir { overlay::Kind::Directory } else { overlay::Kind::File };
-            points.push(overlay::Point { path: mount.destination().clone(), kind });
-        }
-        if let Some(path) = self.workdir.clone().filter(|path| free(path)) {
-            points.push(overlay::Point { path, kind: overlay::Kind::Plain });
-        }
-        points
+    /// The working directory, where it has to exist in the container's own files.
+    pub(crate) fn workdir(&self, spec: &Spec) -> Option<&Path> {
+        let is_mounted =
+            |path: &Path| spec.mounts().iter().flatten().any(|mount| path.starts_with(mount.destination()));
+        self.workdir.as_deref().filter(|path| !is_mounted(path))
     }
 
     /// Changes the configuration; `view` is the container's root, where users are looked up.
@@ -108,11 +100,7 @@ impl Changes {
     /// The caller's proxies are handed on only to a container with a network, and where its making did not forbid that.
     pub(crate) fn apply(&self, spec: &mut Spec, view: &Root, doc: &CreateDoc) -> Result<(), Failure> {
         self.set_network(spec);
-        if let Some(mounts) = spec.mounts_mut() {
-            // A mount of this run replaces the container's own at the same place.
-            mounts.retain(|own| !self.mounts.iter().any(|mount| mount.destination() == own.destination()));
-            mounts.extend(self.mounts.iter().cloned());
-        }
+        self.set_shared_memory(spec)?;
         let has_network = !makes(spec, LinuxNamespaceType::Network);
         let Some(process) = spec.process_mut() else {
             return Err(Failure::new(Exit::Content, "config.json", "has no process"));
@@ -153,6 +141,21 @@ impl Changes {
         process.set_user(user(&identity)).set_capabilities(Some(held));
         process.user_mut().set_umask(umask);
         Ok(identity.home.unwrap_or_else(|| HOMELESS.into()))
+    }
+
+    fn set_shared_memory(&self, spec: &mut Spec) -> Result<(), Failure> {
+        let Some(bytes) = self.shared_memory else { return Ok(()) };
+        let mounts = spec.mounts_mut().iter_mut().flatten();
+        let own = mounts.into_iter().find(|mount| mount.destination() == Path::new(SHM));
+        let Some(mount) = own.filter(|mount| mount.typ().as_deref() == Some("tmpfs")) else {
+            let why = format!("the container has no {SHM} of its own");
+            return Err(Failure::new(Exit::Conflict, "--shm-size", why));
+        };
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.retain(|word| !word.starts_with("size="));
+        options.push(format!("size={bytes}"));
+        mount.set_options(Some(options));
+        Ok(())
     }
 
     fn set_network(&self, spec: &mut Spec) {
@@ -204,15 +207,6 @@ fn add_missing(env: &mut Vec<String>, pairs: &[String]) {
             env.push(pair.clone());
         }
     }
-}
-
-/// The mount of a volume, whose source has to be there.
-fn bind(volume: &Volume) -> Result<Mount, Failure> {
-    if !volume.source.exists() {
-        let what = format!("-v {}", volume.source.display());
-        return Err(Failure::new(Exit::NotFound, what, "no such file or directory on this host"));
-    }
-    Ok(defaults::bind(&volume.source, &volume.target, volume.read_only))
 }
 
 #[cfg(test)]

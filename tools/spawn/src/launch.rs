@@ -1,6 +1,6 @@
 //! From a container of the store to its running process and to its recorded end.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use overlay::Mounted;
 use runtime::{Beside, Ended, Guard, Manner, Request, RootSource, Started, Stdio, Supervisor, Tie};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
-use store::{Container, CreateDoc, State};
+use store::{Container, CreateDoc, HeldCache, State};
 use sys::Root;
 
 use crate::changes::Changes;
 use crate::command::stop_signal;
 use crate::events;
 use crate::groups;
-use crate::others;
+use crate::mounts::Taken;
 use crate::verbs::pid_file;
+use crate::{others, points};
 
 /// config.json is not longer than this.
 const CONFIG_BYTES: u64 = 4 << 20;
@@ -28,6 +29,7 @@ const CONFIG_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) changes: Changes,
+    pub(crate) mounts: Taken,
     pub(crate) stdio: Stdio,
     pub(crate) tie: Tie,
     /// From the stop signal to SIGKILL; where this run does not say, as the container was made.
@@ -56,6 +58,10 @@ pub(crate) struct Running {
     started: Started,
     supervisor: Supervisor,
     line: ContainerLine,
+    /// Its mounts have something to be taken away when it has ended.
+    points: bool,
+    /// In use until the end.
+    _caches: Vec<HeldCache>,
 }
 
 /// Starts the container and records its process; its lock is held meanwhile, so no other tool starts it as well.
@@ -69,10 +75,13 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     }
     let bundle = container.root().during(named)?;
     let mut spec = configuration(&bundle)?;
+    // What stays because of a failure does no harm, and the next start tries again.
+    let _ = points::sweep(container, &bundle, &state);
     let (root, view) = root(container, &state)?;
-    make_points(&bundle, &view, &launch.changes.points(&spec))?;
+    let points = points::make(&bundle, &view, &launch.mounts.points(&spec), launch.changes.workdir(&spec))?;
     let doc = container.create().during(named)?;
     launch.changes.apply(&mut spec, &view, &doc)?;
+    launch.mounts.apply(&mut spec);
     let volumes = events::volumes(container, &spec);
     let _of_others = others::open(container, &doc, &mut spec)?;
     drop(view);
@@ -103,6 +112,7 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
             if left {
                 container.set_state(&state).during(named)?;
             }
+            let _ = points::sweep(container, &bundle, &state);
             return Err(refused(&command.unwrap_or_default(), error));
         }
     };
@@ -122,8 +132,10 @@ pub(crate) fn start(container: &Container, launch: Launch) -> Result<Running, Fa
     // It may have ended already; this line speaks of its start.
     line.status = state.status;
     drop(lock);
+    let _caches = launch.mounts.into_caches();
     let pid = started.pid;
-    let running = Running { container: container.clone(), doc, volumes, started, supervisor, line };
+    let running =
+        Running { container: container.clone(), doc, volumes, started, supervisor, line, points, _caches };
     match pid_file::write(launch.pidfile.as_deref(), pid) {
         Ok(()) => Ok(running),
         Err(error) => {
@@ -163,6 +175,14 @@ impl Running {
                 state.oom_killed = oom_killed;
                 if oom_killed {
                     events::note(&self.container, &self.doc, "oom", &[]);
+                }
+                if self.points {
+                    // Where that fails the next start tries again.
+                    let _ = self
+                        .container
+                        .root()
+                        .during(named)
+                        .and_then(|bundle| points::sweep(&self.container, &bundle, &state));
                 }
                 // Before anybody can know, and note what follows from it.
                 events::note(&self.container, &self.doc, "die", &[("exitCode", code.to_string())]);
@@ -215,19 +235,6 @@ fn root(container: &Container, state: &State) -> Result<(RootSource, Root), Fail
             Ok((RootSource::Detached { mount, at: rootfs }, Root::from_fd(again)))
         }
     }
-}
-
-/// Makes mount points that the image lacks in the container's own lower, never in its writable layer.
-fn make_points(bundle: &Root, view: &Root, points: &[overlay::Point]) -> Result<(), Failure> {
-    let what = || "making mount points".to_string();
-    let missing = overlay::Missing::find(view, points).during(what)?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let failed = |e: sys::Error| Failure::new(Exit::Other, what(), e);
-    missing.make(&bundle.open_dir("init").map_err(failed)?).during(what)?;
-    // The mount is live and has noted the absence of these names.
-    sys::mount::forget_names(view.as_fd()).map_err(failed)
 }
 
 /// A start that failed: 126 and 127 are the command's, whoever reads them.

@@ -13,7 +13,11 @@ use crate::args::{Args, Pass};
 use crate::changes::Changes;
 use crate::launch::{self, Launch};
 use crate::monitor::{self, Background, Choice};
+use crate::mounts::Wanted;
 use crate::streams;
+
+/// What a run is otherwise than its container.
+type How = Result<(Changes, Wanted), Failure>;
 
 /// Runs the tool; the status is the command's own where there was one in the foreground.
 pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
@@ -27,14 +31,15 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
 
 fn work(args: &Args, stage: &mut Stage) -> Result<u8, Failure> {
     args.check()?;
-    let changes = Changes::of(args)?;
+    // What is wrong with it is told when the line is here: a one-off ends there, too.
+    let how = Changes::of(args).and_then(|changes| Ok((changes, Wanted::of(args)?)));
     if args.detach {
-        return background(args, &changes, stage);
+        return background(args, &how, stage);
     }
     let line = if args.interactive { stage.single_exact()? } else { single(args, stage)? };
     match args.pass {
-        Some(pass) => passing(args, changes, line, pass, stage),
-        None => last(args, changes, line, stage),
+        Some(pass) => passing(args, how, line, pass, stage),
+        None => last(args, how, line, stage),
     }
 }
 
@@ -49,20 +54,20 @@ fn single(args: &Args, stage: &Stage) -> Result<Line, Failure> {
 }
 
 /// The container's journey ends here.
-fn last(args: &Args, changes: Changes, line: Line, stage: &Stage) -> Result<u8, Failure> {
+fn last(args: &Args, how: How, line: Line, stage: &Stage) -> Result<u8, Failure> {
     let (_, container) = resolve(args, line)?;
     let guard = OneOff::made_so_or(&container, args.rm).during(|| "the container".into())?;
-    let code = foreground(args, changes, &container);
+    let code = foreground(args, how, &container, stage);
     let ended = code.clone().and_then(success);
     guard.end(&ended, stage)?;
     code
 }
 
 /// The container goes on to the next stage.
-fn passing(args: &Args, changes: Changes, line: Line, pass: Pass, stage: &Stage) -> Result<u8, Failure> {
+fn passing(args: &Args, how: How, line: Line, pass: Pass, stage: &Stage) -> Result<u8, Failure> {
     let (_, container) = resolve(args, line)?;
     let guard = OneOff::of(&container).during(|| "the container".into())?;
-    let result = foreground(args, changes, &container).and_then(|code| {
+    let result = foreground(args, how, &container, stage).and_then(|code| {
         if pass == Pass::Success {
             success(code)?;
         }
@@ -74,7 +79,7 @@ fn passing(args: &Args, changes: Changes, line: Line, pass: Pass, stage: &Stage)
 }
 
 /// Each container is started in the background and its line printed.
-fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, Failure> {
+fn background(args: &Args, how: &How, stage: &mut Stage) -> Result<u8, Failure> {
     let lines = stage.lines()?;
     let pidfile = pidfile(args)?;
     let mut seen = 0;
@@ -84,23 +89,41 @@ fn background(args: &Args, changes: &Changes, stage: &mut Stage) -> Result<u8, F
             return Err(Failure::usage("a second line on stdin", "--pidfile takes a single container"));
         }
         let (_, container) = resolve(args, line)?;
-        let named = || format!("container {}", container.name());
-        let (doc, state) = (container.create().during(named)?, container.settle().during(named)?);
-        let console = args.console(&state);
-        let background = Background {
-            once: args.rm,
-            changes: changes.clone().with_terminal(console.tty),
-            stop_timeout: args.stop_timeout,
-            streams: streams::background(args, console)?,
-            console: Some(console),
-            pidfile: pidfile.clone(),
-            log: Choice::of(&doc.log, args.log_driver, &args.log_opt)?,
-            first: None,
-        };
-        let line = monitor::detach(&container, background, stage)?;
+        let run = prepare(args, how, &container, pidfile.clone(), stage);
+        if let Err(failure) = &run {
+            // The first failure is the one to tell.
+            let _ = OneOff::made_so_or(&container, args.rm)
+                .map(|guard| guard.end(&Err::<(), _>(failure.clone()), stage));
+        }
+        let line = monitor::detach(&container, run?, stage)?;
         stage.emit(&Line::Container(line))
     });
     Ok(status)
+}
+
+/// What the monitor of a container needs of this process.
+fn prepare(
+    args: &Args,
+    how: &How,
+    container: &Container,
+    pidfile: Option<PathBuf>,
+    stage: &Stage,
+) -> Result<Background, Failure> {
+    let (changes, mounts) = how.as_ref().map_err(Failure::clone)?;
+    let named = || format!("container {}", container.name());
+    let (doc, state) = (container.create().during(named)?, container.settle().during(named)?);
+    let console = args.console(&state);
+    Ok(Background {
+        once: args.rm,
+        changes: changes.clone().with_terminal(console.tty),
+        streams: streams::background(args, console)?,
+        console: Some(console),
+        pidfile,
+        log: Choice::of(&doc.log, args.log_driver, &args.log_opt)?,
+        mounts: mounts.take(container.store(), stage)?,
+        stop_timeout: args.stop_timeout,
+        first: None,
+    })
 }
 
 /// A command's status as a result.
@@ -126,7 +149,8 @@ fn resolve(args: &Args, line: Line) -> Result<(ContainerLine, Container), Failur
 }
 
 /// Runs the container connected to this process and returns its command's status.
-fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8, Failure> {
+fn foreground(args: &Args, how: How, container: &Container, stage: &Stage) -> Result<u8, Failure> {
+    let (changes, mounts) = how?;
     let keyboard = if args.tty { Some(keyboard()?) } else { None };
     let size = keyboard.as_ref().and_then(|tty| runtime::window_size(tty.as_fd()));
     let stdio = match keyboard {
@@ -135,6 +159,7 @@ fn foreground(args: &Args, changes: Changes, container: &Container) -> Result<u8
     };
     let launch = Launch {
         changes,
+        mounts: mounts.take(container.store(), stage)?,
         stdio,
         tie: Tie::DiesWithParent,
         stop_timeout: args.stop_timeout,

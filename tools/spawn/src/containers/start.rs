@@ -8,6 +8,7 @@ use crate::changes::Changes;
 use crate::containers::attach::{self, Keys};
 use crate::containers::{Names, named, stop};
 use crate::monitor::{self, Background, Choice, Input, Streams};
+use crate::mounts::Taken;
 use crate::{events, streams, wire};
 
 /// Arguments of `start`.
@@ -127,6 +128,7 @@ fn background(container: &Container, input: bool) -> Result<Background, Failure>
         console: None,
         pidfile: None,
         changes: Changes::none(terminal),
+        mounts: Taken::default(),
         stop_timeout: None,
         streams,
         log: Choice::of(&doc.log, None, &[])?,

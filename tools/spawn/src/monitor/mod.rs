@@ -27,6 +27,7 @@ pub(crate) use journal::{LOG, predecessor};
 
 use crate::changes::Changes;
 use crate::launch::{self, Console, Launch, Running};
+use crate::mounts::Taken;
 use crate::wire;
 use desk::{Desk, Ends};
 use journal::Journal;
@@ -38,6 +39,7 @@ const REPORT_BYTES: u64 = 65_536;
 #[derive(Debug)]
 pub(crate) struct Background {
     pub(crate) changes: Changes,
+    pub(crate) mounts: Taken,
     /// As [`Launch`] has it.
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) streams: Streams,
@@ -88,7 +90,7 @@ impl Background {
                 all.push(file);
             }
         }
-        all.into_iter().map(AsRawFd::as_raw_fd).collect()
+        all.into_iter().map(AsRawFd::as_raw_fd).chain(self.mounts.numbers()).collect()
     }
 }
 
@@ -216,15 +218,23 @@ fn watch(
 fn start(container: &Container, background: Background) -> Result<(Running, Desk), Failure> {
     let named = || format!("container {}", container.name());
     let failed = |e: sys::Error| Failure::new(Exit::Other, named(), e);
-    let Background { changes, stop_timeout, streams, log, first, console, pidfile, .. } = background;
+    let Background { changes, mounts, stop_timeout, streams, log, first, console, pidfile, .. } = background;
     let bundle = container.root().during(named)?;
     let journal = match log.driver {
         Driver::JsonFile => Some(Journal::open(container.root().during(named)?, log).map_err(failed)?),
         Driver::None => None,
     };
     let (stdio, mut ends) = streams.connect().map_err(failed)?;
-    let launch =
-        Launch { changes, stdio, tie: Tie::Outlives, stop_timeout, monitored: true, console, pidfile };
+    let launch = Launch {
+        changes,
+        mounts,
+        stdio,
+        tie: Tie::Outlives,
+        stop_timeout,
+        monitored: true,
+        console,
+        pidfile,
+    };
     let mut running = launch::start(container, launch)?;
     if let Some(master) = running.terminal() {
         ends.input = Some(master.try_clone().map_err(|e| Failure::new(Exit::Other, named(), e))?);
