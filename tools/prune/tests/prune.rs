@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use store::containers::Mount;
 use store::{Container, CreateDoc, Sharing, Store};
@@ -57,6 +58,19 @@ impl World {
         let text = String::from_utf8(out.stdout).expect("UTF-8");
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         (text.lines().map(Into::into).collect(), out.status.code().unwrap_or(-1), said)
+    }
+
+    /// A child that another test is just making has this process's descriptors for a moment.
+    fn until_free(&self, id: &str) {
+        let is_busy = || {
+            let caches = self.store.caches().expect("caches");
+            caches.iter().any(|cache| cache.id() == id && cache.is_in_use().expect("look"))
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_busy() {
+            assert!(Instant::now() < deadline, "{id} is never free");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn left(&self) -> String {
@@ -146,6 +160,7 @@ fn caches_go_when_asked_for_and_no_run_has_them() {
     std::fs::write(pip.path().join("wheel"), vec![1; 1 << 20]).expect("write");
     let busy = hold("/root/.cache");
     drop(pip);
+    world.until_free("pip");
     assert_eq!(world.prune(&["--volumes", "--containers", "--all"]).0, Vec::<String>::new(), "not asked for");
     let (lines, code, said) = world.prune(&["--caches", "-n"]);
     assert_eq!((lines.len(), code), (1, 0), "{lines:?}");
@@ -154,6 +169,7 @@ fn caches_go_when_asked_for_and_no_run_has_them() {
     assert_eq!(world.prune(&["--caches"]).0, ["cache pip"]);
     assert!(busy.path().exists() && !world.store.path().join("caches/pip").exists());
     drop(busy);
+    world.until_free("/root/.cache");
     assert_eq!(world.prune(&["--caches"]).0, ["cache /root/.cache"]);
     assert_eq!(world.store.check().expect("check").findings, []);
 }
