@@ -50,7 +50,15 @@ pub enum Error {
         /// What the kernel answered.
         source: sys::Error,
     },
-    /// A value that cannot be meant, or that this version of cgroups cannot express.
+    /// A limit that this host's version of cgroups does not have.
+    #[error("linux.resources.{resource}: cgroup {version} cannot express it")]
+    Version {
+        /// The part of `linux.resources`.
+        resource: String,
+        /// The version, v1 or v2.
+        version: String,
+    },
+    /// A value that cannot be meant.
     #[error("linux.resources.{resource}: {why}")]
     Value {
         /// The part of `linux.resources`.
@@ -166,6 +174,12 @@ impl Error {
         matches!(self.errno(), Some(Errno::NOENT | Errno::NODEV))
     }
 
+    /// True where a limit gives out what the host, or the groups above, may not have: the same value is good elsewhere.
+    fn is_of_the_host(&self) -> bool {
+        let given_out = ["cpu.cpus", "cpu.mems", "cpu.realtimeRuntime", "cpu.realtimePeriod"];
+        matches!(self, Self::Limit { resource, .. } if given_out.contains(&resource.as_str()))
+    }
+
     /// True where the caller's rights were the reason.
     pub(crate) fn is_permission(&self) -> bool {
         matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::ROFS))
@@ -175,14 +189,14 @@ impl Error {
 impl Classify for Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoHierarchy | Self::NoGroup { .. } | Self::NoController { .. } | Self::NoFile { .. } => {
-                Exit::Privilege
-            }
+            Self::NoHierarchy | Self::NoGroup { .. } | Self::NoController { .. } => Exit::Privilege,
+            Self::NoFile { .. } | Self::Version { .. } => Exit::Privilege,
             _ if self.is_others() => Exit::Conflict,
             Self::Systemd { .. } => Exit::Other,
             Self::Limit { source, .. } | Self::Call { source, .. } => match source.errno {
-                Errno::NOSPC | Errno::DQUOT => Exit::Space,
                 Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::ROFS | Errno::NODEV => Exit::Privilege,
+                Errno::INVAL | Errno::RANGE | Errno::NOSPC if self.is_of_the_host() => Exit::Privilege,
+                Errno::NOSPC | Errno::DQUOT => Exit::Space,
                 Errno::INVAL | Errno::RANGE if matches!(self, Self::Limit { .. }) => Exit::Content,
                 _ => Exit::Other,
             },
@@ -201,6 +215,11 @@ impl Classify for Error {
                 "run it as root, or where the controllers are delegated: systemd-run --user --scope -p Delegate=yes ..."
                     .into(),
             ),
+            Self::Limit { resource, .. } if self.is_of_the_host() => Some(if resource.contains("realtime") {
+                "no group has more than those above it: cpu.rt_runtime_us there".into()
+            } else {
+                "what the host has is in /sys/devices/system/cpu/online and /sys/devices/system/node/online".into()
+            }),
             Self::HasOthers { .. } => Some("end what runs in them, and delete again".into()),
             Self::InUse { .. } => Some("end its processes, or choose another linux.cgroupsPath".into()),
             Self::Kind { .. } => {

@@ -81,5 +81,5 @@ impl Group {
 
 /// A value that this version of cgroups has no file for.
 pub(crate) fn inexpressible(resource: &str, version: &str) -> Error {
-    Error::Value { resource: resource.into(), why: format!("cgroup {version} cannot express it") }
+    Error::Version { resource: resource.into(), version: version.into() }
 }
