@@ -222,6 +222,11 @@ fn devices_are_given_by_path_and_by_cdi_name() {
     let hub = Hub::busybox();
     let script = "stat -c '%t:%T %a' /dev/x; echo y >/dev/x";
     assert_eq!(output(&hub, &["--device", "/dev/null:/dev/x"], script), "1:3 666\n");
+    // Outside /dev as well, whoever keeps the container from other devices: its mounts, or its control group.
+    for limit in [&[][..], &["-m", "64m"]] {
+        let flags = [limit, &["--device", "/dev/zero:/opt/zero"]].concat();
+        assert_eq!(output(&hub, &flags, "head -c 3 /opt/zero | wc -c"), "3\n", "{limit:?}");
+    }
     let dir = hub.world.path("cdi");
     std::fs::create_dir(&dir).expect("mkdir");
     let text = r#"{"cdiVersion": "0.6.0", "kind": "vendor.com/class", "devices": [{"name": "one", "containerEdits": {

@@ -202,6 +202,7 @@ impl<'a> Child<'a> {
             Action::Mount(plan) => self.mount(plan),
             Action::Devices(nodes) => nodes.iter().try_for_each(|node| devices::make(self.root()?, node)),
             Action::SealDevices(nodes) => devices::seal(self.root()?, &nodes),
+            Action::FreeDevices(nodes) => devices::free(self.root()?, &nodes),
             Action::DeviceLinks => devices::links(self.root()?),
             Action::Null => keep(devices::null(self.root()?), &mut self.null),
             Action::Terminal(wanted) => self.allocate_terminal(&wanted),

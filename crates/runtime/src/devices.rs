@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use sys::mount::{Change, Extent, attach, clone_tree, set_attributes};
@@ -76,16 +76,31 @@ fn at(parent: &Parent, path: &Path) -> Result<OwnedFd> {
 /// nothing.
 pub(crate) fn seal(root: &Root, nodes: &[PathBuf]) -> Result<()> {
     for path in nodes {
-        let node = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
-        let bind = clone_tree(node.as_fd(), Extent::Mount)?;
-        // Outside /dev it would have inherited the root's.
-        let works = Change { clear: MountAttrFlags::MOUNT_ATTR_NODEV, ..Change::default() };
-        set_attributes(bind.as_fd(), Extent::Mount, works)?;
-        attach(bind.as_fd(), node.as_fd())?;
+        bind_on_itself(&root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?)?;
     }
     let dev = root.open("dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
     let change = Change { set: MountAttrFlags::MOUNT_ATTR_NODEV, ..Change::default() };
     set_attributes(dev.as_fd(), Extent::Mount, change)
+}
+
+/// Binds those nodes on themselves, where they work, that lie on a mount which lets none work: the root of a container of ours.
+pub(crate) fn free(root: &Root, nodes: &[PathBuf]) -> Result<()> {
+    for path in nodes {
+        let node = root.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let mount = rustix::fs::fstatvfs(&node).call("fstatvfs", || format!("{path:?}"))?;
+        if mount.f_flag.contains(StatVfsMountFlags::NODEV) {
+            bind_on_itself(&node)?;
+        }
+    }
+    Ok(())
+}
+
+fn bind_on_itself(node: &OwnedFd) -> Result<()> {
+    let bind = clone_tree(node.as_fd(), Extent::Mount)?;
+    // Outside /dev it would have inherited the root's.
+    let works = Change { clear: MountAttrFlags::MOUNT_ATTR_NODEV, ..Change::default() };
+    set_attributes(bind.as_fd(), Extent::Mount, works)?;
+    attach(bind.as_fd(), node.as_fd())
 }
 
 /// Makes the customary links; the container's /dev is new, so nothing stands in their place.

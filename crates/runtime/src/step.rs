@@ -110,6 +110,8 @@ pub(crate) enum Action {
     Devices(Vec<DeviceNode>),
     /// Leaves the devices that exist in /dev as the only ones that work there.
     SealDevices(Vec<PathBuf>),
+    /// These nodes work wherever they are, a root without devices say.
+    FreeDevices(Vec<PathBuf>),
     /// Makes the customary links of /dev.
     DeviceLinks,
     /// Opens the container's /dev/null and makes sure of it.

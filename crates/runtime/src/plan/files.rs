@@ -80,11 +80,14 @@ impl Files<'_> {
         // One of the host's is left as it is, as with runc.
         if dev.is_none_or(|mount| !is_bind(mount)) {
             let nodes = device_nodes(self.linux)?;
-            let paths = nodes.iter().map(|node| node.path.clone()).collect();
+            let mut paths: Vec<PathBuf> = nodes.iter().map(|node| node.path.clone()).collect();
             steps.push(Step::new("make devices", Action::Devices(nodes)));
             // In a user namespace no file system of the container's own gives devices.
-            if !self.devices && !self.namespaces.has_users() {
+            if !self.namespaces.has_users() && !self.devices {
                 steps.push(Step::new("seal devices", Action::SealDevices(paths)));
+            } else if !self.namespaces.has_users() {
+                paths.retain(|path| !path.starts_with("/dev"));
+                steps.push(Step::new("let devices work", Action::FreeDevices(paths)));
             }
             steps.push(Step::new("link devices", Action::DeviceLinks));
         }
