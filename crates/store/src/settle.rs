@@ -1,6 +1,6 @@
 //! A container's state put right: what a crash or a reboot made untrue.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::lock::Lock;
 
@@ -8,6 +8,9 @@ use crate::{Container, Error, Result, State};
 
 /// How long who waits for a container's process may take to record its end.
 const AFTER_AN_END: Duration = Duration::from_millis(50);
+/// How long a container's monitor may take to record an end, and how long apart that is looked for.
+const RECORDED_WITHIN: Duration = Duration::from_secs(2);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 impl Container {
     /// Its state, put right where it cannot be true any more after a crash or a reboot ([`State::settled`]).
@@ -18,7 +21,7 @@ impl Container {
     /// # Errors
     /// As [`Container::state`].
     pub fn settle(&self) -> Result<State> {
-        let state = self.state()?;
+        let state = self.recorded()?;
         let Some(right) = state.settled() else { return Ok(state) };
         let is_past = state.boot_id.is_some() && state.boot_id != crate::state::boot_id();
         // Of this boot, who starts it or waits for it will say how it ended.
@@ -36,6 +39,18 @@ impl Container {
             // Who may only read the store sees the truth all the same.
             Ok(()) | Err(Error::Call { .. }) => Ok(right),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Its state, a moment later where its end is about to be recorded: until then nobody knows the exit code.
+    fn recorded(&self) -> Result<State> {
+        let deadline = Instant::now() + RECORDED_WITHIN;
+        loop {
+            let state = self.state()?;
+            if !state.is_being_recorded() || Instant::now() >= deadline {
+                return Ok(state);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
         }
     }
 

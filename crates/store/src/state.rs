@@ -204,6 +204,13 @@ impl State {
         (state != *self).then_some(state)
     }
 
+    /// Whether its process has ended, and who stands by it, another process than this one, lives and is about to record how.
+    pub fn is_being_recorded(&self) -> bool {
+        let ran = matches!(self.status, Status::Running | Status::Paused);
+        let other = self.monitor.as_ref().filter(|monitor| monitor.pid != std::process::id());
+        ran && !self.is_alive() && other.is_some_and(Process::is_alive)
+    }
+
     /// Whether the container's process lives: the same pid, start time and boot.
     pub fn is_alive(&self) -> bool {
         let (Some(pid), Some(started)) = (self.pid, self.start_time) else { return false };
