@@ -1,5 +1,5 @@
-//! How the kernel treats a process: its scheduling, the priority of its reads and writes, where its memory lies, and which
-//! system it says it is.
+//! How the kernel treats a process: its scheduling, the priority of its reads and writes, where its memory lies and how much of it
+//! there is, and which system it says it is.
 
 use rustix::io::Errno;
 
@@ -66,6 +66,36 @@ pub fn memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
     done(answer, "set_mempolicy", || format!("mode {mode:#x}, nodes {nodes:x?}"))
 }
 
+/// Gives back memory that a process which is going to wait for long has no use for: what its heap has freed, and the pages of its
+/// stack that were deeper than this call. Best effort.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes an integer, and does to the heap what free(3) does.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+    // What is called from here has frames of its own below this one.
+    const FRAMES: usize = 32 << 10;
+    const PAGE: usize = 4 << 10;
+    let here = 0_u8;
+    let address = std::ptr::from_ref(&here).addr();
+    let Some(stack) = stack().filter(|stack| stack.contains(&address)) else { return };
+    let end = address.saturating_sub(FRAMES) / PAGE * PAGE;
+    if stack.start < end {
+        let start = std::ptr::with_exposed_provenance_mut(stack.start);
+        // SAFETY: the range is mapped, and part of this thread's stack below all frames that live: its contents are dead.
+        unsafe { libc::madvise(start, end - stack.start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The addresses of the first thread's stack (proc_pid_maps(5)).
+fn stack() -> Option<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
+    Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+}
+
 /// Sets this process's execution domain (`personality(2)`).
 ///
 /// # Errors
@@ -82,4 +112,36 @@ fn done(answer: libc::c_long, call: &'static str, args: impl FnOnce() -> String)
     }
     let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     Err(Error::new(call, args(), Errno::from_raw_os_error(errno)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses some stack, and says what the process has of it afterwards (`Anonymous` of `[stack]`, proc_pid_smaps(5)), KiB.
+    #[inline(never)]
+    fn deep(depth: usize) -> u8 {
+        let frame = std::hint::black_box([1_u8; 4096]);
+        if depth == 0 { frame[0] } else { deep(depth - 1).wrapping_add(frame[1]) }
+    }
+
+    fn anonymous() -> Option<u64> {
+        let all = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let (_, own) = all.split_once("[stack]")?;
+        let line = own.lines().find(|line| line.starts_with("Anonymous:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Tests have threads of their own; a copy of the process has one, on the same stack only where the tests' main thread
+    /// made it. So this looks at the range alone, and that the call does no harm to what lives.
+    #[test]
+    fn what_lives_is_untouched() {
+        let lives: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        std::hint::black_box(deep(100));
+        let before = anonymous();
+        give_memory_back();
+        assert!(stack().is_some_and(|range| !range.is_empty()) && before.is_some());
+        assert!(lives.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+        assert_eq!(deep(10), deep(10));
+    }
 }

@@ -190,6 +190,8 @@ fn watch(
     let status = match started {
         Ok((Ok((running, mut desk)), guard)) => {
             send(report, &Line::Container(running.line().clone()).to_json());
+            // What the start needed is most of it.
+            sys::tuning::give_memory_back();
             let ended = running.wait(Some(&mut desk));
             let code = ended.as_ref().copied().unwrap_or(u8::MAX);
             let ended = ended.and_then(|code| match code {
