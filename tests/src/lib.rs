@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
+pub mod traces;
 
 use serde_json::Value;
 use testkit::{Image, Outcome, Registry, World, Written, fixtures};
@@ -53,6 +54,31 @@ impl Hub {
     /// Runs a shell command in the container of a line (`--pass`), and returns the line passed on.
     pub fn step(&self, line: &Outcome, script: &str) -> Outcome {
         self.world.feed("oci-spawn", &["--pass", "--", "sh", "-ec", script], &line.stdout).ok()
+    }
+
+    /// What oci-inspect knows of a container: its line, create.json, state and configuration.
+    pub fn document(&self, name: &str) -> Value {
+        let text = self.world.tool("oci-inspect", &["--format", "json", name]).ok().text();
+        serde_json::from_str(&text).expect("a document")
+    }
+
+    /// Docker's document of a container or an image.
+    pub fn docker(&self, name: &str) -> Value {
+        let text = self.world.tool("oci-inspect", &["--format", "docker", name]).ok().text();
+        let mut all: Vec<Value> = serde_json::from_str(&text).expect("an array");
+        assert_eq!(all.len(), 1, "one document was wanted: {text}");
+        all.remove(0)
+    }
+
+    /// The directory of a container of this world's store.
+    pub fn bundle(&self, name: &str) -> std::path::PathBuf {
+        let path = self.world.tool("oci-inspect", &["--field", "bundle", name]).ok().text();
+        path.trim_end().into()
+    }
+
+    /// Removes containers, whether they run or not.
+    pub fn remove(&self, names: &[&str]) {
+        self.world.tool("oci-mount", &[&["--remove", "--force"], names].concat()).ok();
     }
 
     /// What a shell command in the container of a line prints.

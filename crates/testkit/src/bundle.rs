@@ -294,9 +294,7 @@ impl Bundle {
 
     /// Control groups that bear the container's id, on any hierarchy.
     pub fn groups(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        groups_below(Path::new("/sys/fs/cgroup"), &self.id, 6, &mut found);
-        found
+        leftovers::groups(&self.id)
     }
 
     /// Panics unless nothing of the container is there: no state, control group, mount or process.
@@ -373,20 +371,4 @@ pub fn config() -> Value {
             "readonlyPaths": ["/proc/sys", "/proc/bus"],
         },
     })
-}
-
-fn groups_below(dir: &Path, id: &str, depth: u32, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if depth == 0 || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // Not as a prefix of a longer number.
-        let named =
-            name.find(id).is_some_and(|at| !name[at + id.len()..].starts_with(|c: char| c.is_ascii_digit()));
-        if named {
-            found.push(entry.path());
-        }
-        groups_below(&entry.path(), id, depth - 1, found);
-    }
 }

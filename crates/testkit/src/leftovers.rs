@@ -1,6 +1,6 @@
 //! What a command must not leave behind: mounts, processes, container directories, names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything below `dir` that is still mounted, used or running, one line each.
 pub fn find(dir: &Path) -> Vec<String> {
@@ -56,6 +56,27 @@ pub fn processes(dir: &Path) -> Vec<String> {
         }
     }
     found
+}
+
+/// Control groups that bear this in their names, on any hierarchy; a longer number that begins so is another one.
+pub fn groups(part: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    groups_below(Path::new("/sys/fs/cgroup"), part, 6, &mut found);
+    found
+}
+
+fn groups_below(dir: &Path, part: &str, depth: u32, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if depth == 0 || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_longer = |at: usize| name[at + part.len()..].starts_with(|c: char| c.is_ascii_digit());
+        if name.find(part).is_some_and(|at| !is_longer(at)) {
+            found.push(entry.path());
+        }
+        groups_below(&entry.path(), part, depth - 1, found);
+    }
 }
 
 /// Takes everything below `dir` away that a failed test may have left: kills, unmounts.

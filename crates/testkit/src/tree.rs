@@ -75,6 +75,21 @@ pub fn paths(root: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The bytes that the file system has allocated for a tree, as du(1) counts them (`st_blocks`): directories too, a file with
+/// several names once; other file systems mounted inside are left out.
+pub fn allocated(root: &Path) -> u64 {
+    let device = std::fs::symlink_metadata(root).expect("the tree's root is there").dev();
+    let mut seen = std::collections::HashSet::new();
+    let mut bytes = 0;
+    for path in paths(root) {
+        let meta = std::fs::symlink_metadata(root.join(path)).expect("a listed file is there");
+        if meta.dev() == device && (meta.nlink() == 1 || meta.is_dir() || seen.insert(meta.ino())) {
+            bytes += meta.blocks() * 512;
+        }
+    }
+    bytes
+}
+
 /// Reads a tree.
 pub fn read(root: &Path) -> Tree {
     let mut firsts: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
