@@ -83,30 +83,6 @@ fn who_takes_more_memory_than_the_limit_is_killed_and_told_to_have_been() {
     hub.world.assert_nothing_left();
 }
 
-#[test]
-fn a_fork_bomb_has_no_more_processes_than_the_limit_and_ends_with_its_container() {
-    needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
-    if !has("pids") {
-        return;
-    }
-    let hub = Hub::busybox();
-    let bomb = "bomb() { bomb | bomb & }; bomb; while :; do sleep 1; done";
-    let made = hub.container(&["--name", "bomb", "--pids-limit", "24", "--", "sh", "-c", bomb]);
-    hub.world.feed("oci-spawn", &["-d"], &made.stdout).ok();
-    let document = hub.document("bomb");
-    let (events, current) =
-        (file(&document, "pids.events").expect("events"), file(&document, "pids.current").expect("a number"));
-    until("refused", || figure(&events, "max"), |refused| *refused > 20);
-    let most: u64 =
-        std::fs::read_to_string(current).expect("the group is there").trim().parse().expect("a number");
-    assert!(most <= 24, "{most} processes");
-    hub.world.tool("oci-spawn", &["stop", "-t", "0", "bomb"]).ok();
-    hub.world.assert_nothing_runs();
-    assert_eq!(leftovers::groups(&made.member("instance")), Vec::<PathBuf>::new());
-    hub.remove(&["bomb"]);
-    hub.world.assert_nothing_left();
-}
-
 /// Periods of a tenth of a second in which the group wanted to run, and nanoseconds of processor time that it had.
 fn used(document: &Value) -> (u64, u64, u64) {
     let stat = file(document, "cpu.stat").expect("statistics");
