@@ -271,6 +271,8 @@ fn what_a_killed_run_left_goes_with_the_next_start() {
     let container = world.plain("a");
     let before = listing(&container);
     let mut holder = holding(&world, &container, "locked");
+    // Its command may run before that is recorded.
+    wait_for(&container, Status::Running);
     assert!(container.path().join("points.json").exists() && container.path().join("init/c").exists());
     holder.kill().expect("kill");
     holder.wait().expect("wait");
