@@ -77,6 +77,6 @@ pub fn by_id(store: &Store, text: &str) -> Result<Option<Descriptor>> {
     }
     match found.len() {
         0 | 1 => Ok(found.pop()),
-        count => Err(store::Error::Ambiguous { prefix: text.into(), count }.into()),
+        count => Err(store::Error::Ambiguous { prefix: text.into(), count }),
     }
 }

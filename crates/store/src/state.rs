@@ -166,7 +166,8 @@ impl State {
 
     /// Notes why it was not started; of a long reason the beginning.
     pub fn set_error(&mut self, why: &str) {
-        self.error = Some(why[..why.floor_char_boundary(ERROR_BYTES)].into());
+        let end = (0..=why.len().min(ERROR_BYTES)).rev().find(|&end| why.is_char_boundary(end));
+        self.error = Some(why[..end.unwrap_or(0)].into());
     }
 
     /// The status that is true now: nothing runs whose process is gone.

@@ -338,13 +338,19 @@ fn volumes_are_listed_by_name_and_filter() {
 fn apart() -> (std::process::Child, u32) {
     let words = ["--pid", "--fork", "--kill-child", "sleep", "60"];
     let keeper = Command::new("unshare").args(words).stdin(Stdio::null()).spawn().expect("unshare");
-    let children = format!("/proc/{0}/task/{0}/children", keeper.id());
+    let pid = sleeper_of(keeper.id());
+    (keeper, pid)
+}
+
+/// The child that a process gets when it has become `sleep`.
+fn sleeper_of(parent: u32) -> u32 {
+    let children = format!("/proc/{parent}/task/{parent}/children");
     loop {
         let text = std::fs::read_to_string(&children).expect("its children");
         if let Ok(pid) = text.trim().parse::<u32>()
             && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
         {
-            return (keeper, pid);
+            return pid;
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

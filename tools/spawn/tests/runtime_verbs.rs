@@ -307,13 +307,9 @@ fn events_come_again_and_again_tell_of_want_of_memory_and_end_with_the_container
     let mut kinds =
         lines.map(|line| parsed(&line.expect("a line"))["type"].as_str().expect("a type").to_string());
     assert_eq!(kinds.by_ref().take(3).collect::<Vec<_>>(), ["stats"; 3]);
-    let eats = bundle.verb(&[
-        "exec",
-        &bundle.id,
-        "sh",
-        "-c",
-        "head -c 64m /dev/zero | tail -c 64m >/dev/null; exit 0",
-    ]);
+    // One process alone: a second one that asks for memory while the first is dying makes the kernel choose the container's first.
+    let eater = "dd if=/dev/zero of=/dev/null bs=64M count=1; exit 0";
+    let eats = bundle.verb(&["exec", &bundle.id, "sh", "-c", eater]);
     assert!(eats.status.code().is_some(), "{}", said(&eats));
     assert!(kinds.by_ref().take(200).any(|kind| kind == "oom"), "no event of memory");
     bundle.does("kill", &["KILL"]);
