@@ -334,7 +334,7 @@ fn a_hundred_containers_take_their_image_once_and_what_is_their_own() {
     std::fs::write(hub.world.path("line"), &line.stdout).expect("a file");
     std::fs::write(hub.world.path("own"), &noise[..usize::try_from(EACH).expect("small")]).expect("a file");
     let image = tree::allocated(&hub.world.store());
-    assert!(image > 2 * 64 << 20, "its blob and its tree: {image}");
+    assert!(image > (2 * 64) << 20, "its blob and its tree: {image}");
     let script = "seq 100 | xargs -P 4 -I{} sh -c 'oci-mount -q --name c{} <line >line{}'";
     hub.world.bash(script).ok();
     let made = tree::allocated(&hub.world.store()) - image;
