@@ -2,12 +2,10 @@
 
 mod packing;
 
-use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use layer::{PackError, PackOptions, Packed, Warning, pack_merged, pack_plain, pack_upper};
 use rustix::fs::{CWD, FileType, Mode, Timestamps};
@@ -216,22 +214,13 @@ fn names_that_mean_deletions_are_refused_by_name() {
 fn a_directory_swapped_for_a_symlink_while_packing_never_lets_the_canary_in() {
     let (dir, outside) = (tree(), tree());
     fs::write(outside.path().join("file"), "CANARY").expect("write");
-    let at = |name: &str| CString::new(dir.path().join(name).to_str().expect("utf-8")).expect("no NUL");
+    let at = |name: &str| dir.path().join(name);
     fs::create_dir(dir.path().join("d")).expect("mkdir");
     fs::write(dir.path().join("d/file"), "inside").expect("write");
     symlink(outside.path(), dir.path().join("l")).expect("symlink");
     fs::write(dir.path().join("f"), "inside").expect("write");
     symlink(outside.path().join("file"), dir.path().join("g")).expect("symlink");
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            while !done.load(Ordering::Relaxed) {
-                for (a, b) in [("d", "l"), ("f", "g")] {
-                    rustix::fs::renameat_with(CWD, at(a), CWD, at(b), exchange).expect("exchange");
-                }
-            }
-        });
+    testkit::exchanging(&[(&at("d"), &at("l")), (&at("f"), &at("g"))], || {
         let mut seen = [0; 2];
         let mut canaries = 0;
         let begin = std::time::Instant::now();
@@ -246,7 +235,6 @@ fn a_directory_swapped_for_a_symlink_while_packing_never_lets_the_canary_in() {
                 seen[usize::from(archive.windows(7).any(|w| w == b"d/file\0"))] += 1;
             }
         }
-        done.store(true, Ordering::Relaxed);
         assert_eq!(canaries, 0, "the canary came in");
         assert!(seen.iter().all(|&times| times > 0), "the swap was never seen: {seen:?}");
     });

@@ -321,20 +321,9 @@ fn a_mount_target_that_is_swapped_for_a_link_meanwhile_never_leads_outside() {
     ]);
     let mut command = bundle.command(&["sh", "-c", "echo x > /v/a/b/written; :"]);
     let before = listing(canary.path());
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let mut started = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let dir = fs::File::open(shared.path()).expect("open");
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                rustix::fs::renameat_with(&dir, "a", &dir, "link", exchange).expect("renameat2");
-            }
-        });
-        for _ in 0..100 {
-            started += u32::from(command.output().expect("run").status.success());
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let at = |name: &str| shared.path().join(name);
+    let started = testkit::exchanging(&[(&at("a"), &at("link"))], || {
+        (0..100).filter(|_| command.output().expect("run").status.success()).count()
     });
     eprintln!("{started} of 100 started while their target was swapped");
     assert_eq!(listing(canary.path()), before);

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod registry;
 pub mod schema;
 pub mod serve;
+pub mod storm;
 pub mod tar;
 pub mod tarsmith;
 pub mod tree;
@@ -30,6 +31,7 @@ pub use canary::Canary;
 pub use image::{Image, Packing, Written};
 pub use probe::{copy_program, skip};
 pub use registry::Registry;
+pub use storm::exchanging;
 pub use tar::Member;
 pub use world::{Outcome, World};
 

@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use testkit::{Bundle, Canary};
@@ -120,23 +119,14 @@ fn c05_a_null_device_that_is_swapped_meanwhile_masks_or_refuses() {
     std::fs::write(bundle.root().join("etc/target"), "secret").expect("write");
     bundle.config["linux"]["maskedPaths"] = json!(["/etc/target"]);
     bundle.sh("cat /etc/target; echo pwned >>/etc/target; :");
-    let stop = AtomicBool::new(false);
     let count = rounds(100, 3_000);
     let mut started = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let dir = std::fs::File::open(&dev).expect("open");
-            while !stop.load(Ordering::Relaxed) {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                rustix::fs::renameat_with(&dir, "null", &dir, "other", exchange).expect("renameat2");
-            }
-        });
+    testkit::exchanging(&[(&dev.join("null"), &dev.join("other"))], || {
         for _ in 0..count {
             let said = bundle.run();
             started += usize::from(said.code == 0);
             assert!(!said.text().contains("secret") && !said.text().contains("canary"), "{said}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     eprintln!("{started} of {count} started while /dev/null was swapped");
     canary.assert_alive();

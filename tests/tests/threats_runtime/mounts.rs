@@ -2,7 +2,6 @@
 //! (CVE-2024-45310, CVE-2024-1753). c07: files and directories made for the container (CVE-2026-55686).
 
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use testkit::{Bundle, leftovers};
@@ -61,20 +60,8 @@ fn race(read_only: bool, count: usize) -> Option<usize> {
     bundle.sh("grep -q ' /v/a/dir ' /proc/mounts && touch /v/a/dir/written; :");
     bundle.write();
     let before = host();
-    let stop = AtomicBool::new(false);
-    let mut started = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let dir = std::fs::File::open(&shared).expect("open");
-            while !stop.load(Ordering::Relaxed) {
-                let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                rustix::fs::renameat_with(&dir, "a", &dir, "link", exchange).expect("renameat2");
-            }
-        });
-        for _ in 0..count {
-            started += usize::from(bundle.run().code == 0);
-        }
-        stop.store(true, Ordering::Relaxed);
+    let started = testkit::exchanging(&[(&shared.join("a"), &shared.join("link"))], || {
+        (0..count).filter(|_| bundle.run().code == 0).count()
     });
     canary.assert_alive();
     assert!(below(&bundle).is_empty());

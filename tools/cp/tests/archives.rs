@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use boxed::Box;
 use boxed::support::{busybox, privileged};
-use boxed::{Box, exchanging};
 use store::CreateDoc;
 use testkit::tar::{Member, archive, char_device, dir, fifo, file, hardlink};
 
@@ -182,7 +182,7 @@ fn a_directory_exchanged_under_an_archive_leads_nowhere() {
     symlink(canary.path(), rootfs.join("usr/s")).expect("symlink");
     let members: Vec<Member> = (0..50).map(|n| file(format!("d/f{n}"), "x")).collect();
     let bytes = archive(&members);
-    exchanging(&rootfs.join("usr/d"), &rootfs.join("usr/s"), || {
+    testkit::exchanging(&[(&rootfs.join("usr/d"), &rootfs.join("usr/s"))], || {
         for _ in 0..60 {
             b.pipe(&["-", "box:/usr"], &bytes);
         }

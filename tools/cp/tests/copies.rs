@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use boxed::support::{busybox, privileged};
-use boxed::{Box, CP, exchanging};
+use boxed::{Box, CP};
 use serde_json::Value;
 use store::CreateDoc;
 
@@ -258,7 +258,7 @@ fn a_directory_exchanged_for_a_link_leads_nowhere() {
     std::fs::create_dir_all(rootfs.join("usr/d")).expect("mkdir");
     std::fs::write(rootfs.join("usr/d/secret"), "own").expect("write");
     symlink(canary.path(), rootfs.join("usr/s")).expect("symlink");
-    exchanging(&rootfs.join("usr/d"), &rootfs.join("usr/s"), || {
+    testkit::exchanging(&[(&rootfs.join("usr/d"), &rootfs.join("usr/s"))], || {
         for n in 0..60 {
             // Whichever it is at the moment: a file of the container's, or a failure that says so.
             b.cp(&["@/file", ":/usr/d/new"]);

@@ -8,7 +8,6 @@ pub(crate) mod support;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use store::{Container, CreateDoc, Form};
@@ -83,19 +82,4 @@ impl Box {
     pub(crate) fn upper_text(&self, path: &str) -> String {
         std::fs::read_to_string(self.upper(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
-}
-
-/// Does something while two names change places all the time.
-pub(crate) fn exchanging(one: &Path, other: &Path, act: impl FnOnce()) {
-    use rustix::fs::{CWD, RenameFlags};
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let _ = rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
-            }
-        });
-        act();
-        stop.store(true, Ordering::Relaxed);
-    });
 }
