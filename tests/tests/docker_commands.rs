@@ -67,6 +67,9 @@ const LIFE: &[Row] = &[
     ("oci-rm frozen", 0, "frozen\n", ""),
     ("for n in 1 2 3 4 5 6; do oci-run -d --rm --name once$n bb:1 sleep 1000 >/dev/null; done", 0, "", ""),
     ("oci-stop -t 0 once1 once2 once3 && oci-kill once4 once5 once6", 0, "once1\nonce2\nonce3\nonce4\nonce5\nonce6\n", ""),
+    ("oci-run -d --rm --name again bb:1 sleep 1000 >/dev/null; oci-restart -t 0 again; \
+      oci-ps --filter name=again --format '{{.Names}}: {{.Status}}'", 0, "again\nagain: Up *\n", ""),
+    ("oci-stop -t 0 again; while oci-ps -a -q --filter name=again | grep -q .; do sleep 0.1; done", 0, "again\n", ""),
     ("oci-run --name front bb:1 sleep 1000 & until oci-exec front true 2>/dev/null; do sleep 0.1; done; \
       oci-attach front; echo $?; oci-stop -t 0 front; wait", 0, "9\nfront\n", "*foreground*"),
     ("oci-rm front", 0, "front\n", ""),

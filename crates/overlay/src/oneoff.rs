@@ -66,7 +66,7 @@ impl OneOff {
     }
 
     /// The stage is the last one of the container's journey: removes it, whether or not all went well, except that
-    /// a failure leaves a `--keep-on-failure` container and says how to enter it.
+    /// a failure leaves a `--keep-on-failure` container and says how to enter it, and one that is being restarted stays.
     ///
     /// # Errors
     /// Where all went well but the removal; a removal that fails after a failure is a warning.
@@ -79,6 +79,9 @@ impl OneOff {
             stage.warn(&format!(
                 "container {name} is kept; enter it with: oci-inspect {name}{store} | oci-spawn{store} -t -- /bin/sh"
             ));
+            return Ok(());
+        }
+        if container.state().is_ok_and(|state| state.restarting) {
             return Ok(());
         }
         let (store, id) = (container.store().clone(), container.id().to_string());

@@ -63,6 +63,9 @@ pub struct State {
     /// It runs in that process's foreground: nobody else can attach.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreground: bool,
+    /// It ends to be started again: a one-off stays for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarting: bool,
     /// In the background it has a terminal (`-t`), as docker's `Config.Tty`; so has the next start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
@@ -132,6 +135,7 @@ impl State {
             group: None,
             monitor: None,
             foreground: false,
+            restarting: false,
             tty: false,
             open_stdin: false,
             image_name: None,
@@ -150,6 +154,7 @@ impl State {
         self.finished_at = None;
         self.oom_killed = false;
         self.error = None;
+        self.restarting = false;
     }
 
     /// Notes that the container's process ended.

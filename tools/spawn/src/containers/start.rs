@@ -56,12 +56,26 @@ pub(crate) fn start(common: &Common, args: &Args, stage: &mut Stage) -> Result<u
 /// Stops each container that runs, and starts it.
 pub(crate) fn restart(common: &Common, args: &RestartArgs, stage: &mut Stage) -> Result<u8, Failure> {
     args.names.each(common, stage, |stage, container| {
+        stays_for_its_start(container)?;
         stop::one(container, &args.how)?;
         one(container, stage)?;
         let doc = container.create().during(|| format!("container {}", container.name()))?;
         events::note(container, &doc, "restart", &[]);
         named::done(stage, container)
     })
+}
+
+/// Records that a one-off which is stopped now is to be there afterwards, as with docker.
+fn stays_for_its_start(container: &Container) -> Result<(), Failure> {
+    let what = || format!("container {}", container.name());
+    let lock = container.lock().during(what)?;
+    let mut state = container.settled(&lock).during(what)?;
+    if state.is_alive() && !state.restarting {
+        state.restarting = true;
+        container.set_state(&state).during(what)?;
+    }
+    drop(lock);
+    Ok(())
 }
 
 fn one(container: &Container, stage: &Stage) -> Result<(), Failure> {
