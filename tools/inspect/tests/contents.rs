@@ -293,7 +293,7 @@ fn df_counts_what_the_disk_has_and_what_it_would_have() {
     );
     let bytes = |kind: &str| row(kind)["Bytes"].as_u64().expect("bytes");
     assert_eq!(bytes("Blobs"), du(&store.join("blobs")));
-    let parts = ["Images", "Blobs", "Containers", "Local Volumes", "Other"];
+    let parts = ["Images", "Blobs", "Containers", "Local Volumes", "Build Cache", "Other"];
     assert_eq!(bytes("Total"), parts.map(bytes).iter().sum::<u64>());
     // Two images and two containers have the lowest layer, one of each the other.
     let apart = row("Without sharing")["Bytes"].as_u64().expect("bytes")
