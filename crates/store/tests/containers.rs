@@ -67,16 +67,16 @@ fn a_line_of_another_store_or_of_an_earlier_creation_names_nothing() {
 }
 
 #[test]
-fn names_that_could_leave_their_directory_are_refused() {
+fn names_that_could_leave_their_directory_or_be_taken_for_options_are_refused() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = open(dir.path());
     let long = "n".repeat(256);
-    for name in ["", ".", "..", ".lock", "a/b", "../x", "a\0", "a b", "ä", &long] {
+    for name in ["", ".", "..", ".lock", "a/b", "../x", "a\0", "a b", "ä", "-x", &long] {
         let error = store.draft_container(&doc(name)).expect_err(name);
         assert!(matches!(error, Error::BadName { .. }), "{name:?}");
         assert_eq!(error.exit(), Exit::Usage);
     }
-    for name in ["a", "-x", "_", "+1", "A.b-c_d+e", &"n".repeat(255)] {
+    for name in ["a", "_x-", "_", "+1", "A.b-c_d+e", &"n".repeat(255)] {
         make(&store, name);
     }
 }
