@@ -18,8 +18,7 @@ use crate::{Error, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Version 1: how often the state is asked for again, between two thaws, while new processes keep the group `FREEZING`; runc's
-/// figures, found by trying.
-const RETRIES: usize = 1000;
+/// figures, found by trying. It gives up after a thousand, a third of a second: on a busy disk a write takes longer.
 const RETRIES_BEFORE_THAW: usize = 50;
 const RETRIES_BEFORE_PAUSE: usize = 25;
 
@@ -156,7 +155,7 @@ fn freeze_unified(directory: &Directory) -> Result<()> {
 fn freeze_legacy(directory: &Directory) -> Result<()> {
     let what = "freezing a cgroup";
     let end = Instant::now() + PATIENCE;
-    for attempt in 1..=RETRIES {
+    for attempt in 1_usize.. {
         if attempt % RETRIES_BEFORE_THAW == 0 {
             directory.write(STATE, "THAWED").about(what)?;
             std::thread::sleep(Duration::from_millis(10));

@@ -40,5 +40,7 @@ pub use tar::{Extent, Kind, Member, Time};
 pub use unpack::{Flat, Options, Unpacked, unpack};
 
 pub use compress::{Compressed, Compression, compress};
-pub use pack::{PackOptions, Packed, Warning, pack_merged, pack_named, pack_plain, pack_under, pack_upper};
+pub use pack::{
+    PackOptions, Packed, Warning, pack_changes, pack_merged, pack_named, pack_plain, pack_under, pack_upper,
+};
 pub use pack_error::PackError;

@@ -4,7 +4,8 @@
 //! - Every entry is reached from the descriptor of the directory it lies in, and never followed.
 //! - Entries come in one order: a directory, then what is in it, names sorted by their bytes.
 //! - No more than [`OPEN_DIRS`] directories are held besides those of the deepest level; those given back are found
-//!   again by their names and must be the same objects.
+//!   again, from below or by their names, and must be the same objects.
+//! - What is to be a layer is no deeper than a layer may be ([`DEPTH`]), and its names no longer.
 //! - Mounts are not crossed: what lies below a mount point belongs to somebody else.
 
 use std::ffi::CString;
@@ -14,6 +15,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use sys::Root;
 
+use crate::limits::{DEPTH, NAME_BYTES};
 use crate::pack_error::{PackError, shown};
 use crate::pack_node::{FileId, Node, names};
 
@@ -29,7 +31,7 @@ pub(crate) enum Marks {
     None,
     /// There are none, whatever a name or a device looks like: the archive is no layer.
     Meaningless,
-    /// They are steps of their own: one tree is told as its difference to those below it.
+    /// They are steps of their own: the trees together are told as their difference to those below them.
     Shown,
     /// They hide what lies below: the trees are shown as the one they make.
     Applied,
@@ -60,6 +62,8 @@ pub(crate) struct Walk<'a> {
     path: Vec<u8>,
     /// Directories held by all levels together.
     held: usize,
+    /// So many levels, counted from the root, hold none.
+    bare: usize,
     started: bool,
 }
 
@@ -90,6 +94,7 @@ impl<'a> Walk<'a> {
             stack: Vec::new(),
             path: Vec::new(),
             held: 0,
+            bare: 0,
             started: false,
         }
     }
@@ -132,6 +137,7 @@ impl<'a> Walk<'a> {
     fn start(&mut self) -> Result<Step, PackError> {
         self.started = true;
         let mut nodes = Vec::new();
+        let mut opaque = false;
         for (tree, root) in self.trees.iter().enumerate() {
             let fd = root
                 .as_fd()
@@ -139,19 +145,24 @@ impl<'a> Walk<'a> {
                 .map_err(|source| PackError::Read { path: "/".into(), source })?;
             let node = Node::from_fd(fd).map_err(|e| self.failed(e))?;
             self.mounts.push(node.meta.mount);
-            let hides = self.marks == Marks::Applied && node.is_opaque().map_err(|e| self.failed(e))?;
+            opaque = self.marked() && node.is_opaque().map_err(|e| self.failed(e))?;
             nodes.push((tree, node));
-            if hides {
+            if opaque {
                 break;
             }
         }
-        self.descend(nodes, false)
+        // The mark on a writable layer's root hides nothing: overlayfs takes no heed of it there.
+        let told = opaque && self.marks == Marks::Shown && self.trees.len() > 1;
+        self.descend(nodes, told)
     }
 
     /// One name, and the directories that have it, the uppermost first.
     fn visit(&mut self, name: &CString, holders: &[usize]) -> Result<Option<Step>, PackError> {
         if self.marks != Marks::Meaningless && name.to_bytes().starts_with(WHITEOUT) {
             return Err(PackError::Reserved { path: shown(&self.path) });
+        }
+        if self.marks != Marks::Meaningless {
+            self.check_limits()?;
         }
         let Some((tree, node)) = self.open(holders[0], name)? else { return Ok(Some(Step::Vanished)) };
         if node.meta.mount != self.mounts[tree] {
@@ -167,34 +178,50 @@ impl<'a> Walk<'a> {
         if node.meta.kind != FileType::Directory {
             return Ok(Some(Step::Entry { node, tree }));
         }
-        let marked = !matches!(self.marks, Marks::None | Marks::Meaningless);
-        let opaque = marked && node.is_opaque().map_err(|e| self.failed(e))?;
+        let mut opaque = self.marked() && node.is_opaque().map_err(|e| self.failed(e))?;
         let mut nodes = vec![(tree, node)];
         if !opaque {
-            self.below(name, &holders[1..], &mut nodes)?;
+            opaque = self.below(name, &holders[1..], &mut nodes)?;
         }
         self.descend(nodes, opaque && self.marks == Marks::Shown).map(Some)
     }
 
-    /// The directories below that show through: down to the first that is none, or that hides the rest.
+    /// Refuses what no layer made of this could be unpacked with. A directory's name has a slash more there.
+    fn check_limits(&self) -> Result<(), PackError> {
+        if self.stack.len() > usize::from(DEPTH) {
+            return Err(PackError::limit(&self.path, "levels of directories", DEPTH.into()));
+        }
+        if self.path.len() >= NAME_BYTES {
+            return Err(PackError::limit(&self.path, "bytes of a name", NAME_BYTES - 1));
+        }
+        Ok(())
+    }
+
+    /// Whether the trees can have marks.
+    fn marked(&self) -> bool {
+        !matches!(self.marks, Marks::None | Marks::Meaningless)
+    }
+
+    /// The directories below that show through: down to the first that is none, or that hides the rest. True where there is
+    /// such a one: trees below all of these have nothing to show there either.
     fn below(
         &self,
         name: &CString,
         holders: &[usize],
         nodes: &mut Vec<(usize, Node)>,
-    ) -> Result<(), PackError> {
+    ) -> Result<bool, PackError> {
         for &holder in holders {
             let Some((tree, node)) = self.open(holder, name)? else { continue };
             if node.meta.kind != FileType::Directory || node.meta.mount != self.mounts[tree] {
-                break;
+                return Ok(true);
             }
             let opaque = node.is_opaque().map_err(|e| self.failed(e))?;
             nodes.push((tree, node));
             if opaque {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Opens `name` in a directory of the present level; `None` where it is gone.
@@ -229,35 +256,41 @@ impl<'a> Walk<'a> {
     /// Closes directories of the levels above while too many are held.
     fn give_back(&mut self) {
         let above = self.stack.len() - 1;
-        for level in &mut self.stack[..above] {
-            if self.held <= OPEN_DIRS {
-                return;
-            }
+        while self.held > OPEN_DIRS && self.bare < above {
+            let level = &mut self.stack[self.bare];
             self.held -= level.dirs.iter_mut().filter_map(|dir| dir.node.take()).count();
+            self.bare += 1;
         }
     }
 
     /// Leaves the deepest level; the one above needs its directories again.
     fn leave(&mut self) -> Result<(), PackError> {
-        if let Some(left) = self.stack.pop() {
-            self.held -= left.dirs.iter().filter(|dir| dir.node.is_some()).count();
-        }
-        self.restore()
+        let Some(left) = self.stack.pop() else { return Ok(()) };
+        self.held -= left.dirs.iter().filter(|dir| dir.node.is_some()).count();
+        self.restore(&left)
     }
 
-    /// Finds the directories of the deepest level again, from the roots, and makes sure that they are the same.
-    fn restore(&mut self) -> Result<(), PackError> {
+    /// Finds the directories of the deepest level again, and makes sure that they are the same: from the level that was
+    /// `left`, a step up each, as the way from the root would be as long as the tree is deep; from the root where there is no
+    /// other way.
+    fn restore(&mut self, left: &Level) -> Result<(), PackError> {
         let Some(level) = self.stack.last_mut() else { return Ok(()) };
         let path = &self.path[..level.path_len];
         for dir in level.dirs.iter_mut().filter(|dir| dir.node.is_none()) {
             let failed = |source| PackError::Tree { path: shown(path), source };
-            let node = find(self.trees[dir.tree], path).map_err(failed)?;
+            let below = left.dirs.iter().find(|below| below.tree == dir.tree);
+            let above = below.and_then(|below| Node::open(below.node.as_ref()?.as_fd(), c"..").ok());
+            let node = match above {
+                Some(node) => node,
+                None => find(self.trees[dir.tree], path).map_err(failed)?,
+            };
             if node.meta.id != dir.id {
                 return Err(PackError::Changed { path: shown(path) });
             }
             dir.node = Some(node);
             self.held += 1;
         }
+        self.bare = self.bare.min(self.stack.len() - 1);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! From trees to a layer's tar archive (image-spec v1.1, layer.md).
 //!
-//! Three things are packed: what a container changed ([`pack_upper`]), what a container's whole tree shows
-//! ([`pack_merged`]), and an ordinary directory ([`pack_plain`]). The archive depends on the trees alone: sorted entries,
+//! Packed are what a container changed ([`pack_upper`]), alone or with layers below it ([`pack_changes`]), what a container's
+//! whole tree shows ([`pack_merged`]), and an ordinary directory ([`pack_plain`]). The archive depends on the trees alone: sorted entries,
 //! numeric owners only, no access times, nothing of this host.
 
 use std::collections::HashMap;
@@ -94,6 +94,20 @@ pub fn pack_upper(
         None => true,
     };
     Packer::new(options, out, warn).run(&[upper], Marks::Shown, root_is_told)
+}
+
+/// Packs what a stack of trees in overlay form, the uppermost first, changes together of what lies below them: several
+/// layers as one. The root is always a member.
+///
+/// # Errors
+/// As [`pack_upper`].
+pub fn pack_changes(
+    trees: &[&Root],
+    options: PackOptions,
+    out: &mut dyn Write,
+    warn: &mut dyn FnMut(Warning),
+) -> Result<Packed, PackError> {
+    Packer::new(options, out, warn).run(trees, Marks::Shown, true)
 }
 
 /// Packs what a stack of trees in overlay form shows as one, the uppermost first.

@@ -41,12 +41,33 @@ pub enum PackError {
         /// The entry's path inside the tree, escaped.
         path: String,
     },
+    /// The tree goes beyond what a layer may have, so no layer made of it could be unpacked.
+    #[error("{path}: no layer has more {what} than {limit}")]
+    Limit {
+        /// The entry's path inside the tree, escaped; of a long one the beginning.
+        path: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The most.
+        limit: usize,
+    },
     /// The archive could not be written to where it goes.
     #[error("writing the layer: {0}")]
     Write(io::Error),
     /// The flag's value is none of the known compressions.
     #[error("{0:?} is no compression; use gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none")]
     Compression(String),
+}
+
+/// How much of a path that is too long a message repeats, in bytes.
+const SHOWN: usize = 300;
+
+impl PackError {
+    /// A limit that the entry at `path` is beyond.
+    pub(crate) fn limit(path: &[u8], what: &'static str, limit: usize) -> Self {
+        let rest = if path.len() > SHOWN { "..." } else { "" };
+        Self::Limit { path: shown(&path[..path.len().min(SHOWN)]) + rest, what, limit }
+    }
 }
 
 impl Classify for PackError {
@@ -59,7 +80,7 @@ impl Classify for PackError {
                 store::Error::inside(source).map_or_else(|| errno_exit(source.raw_os_error()), Classify::exit)
             }
             Self::Changed { .. } => Exit::Conflict,
-            Self::Reserved { .. } | Self::Whiteout { .. } => Exit::Content,
+            Self::Reserved { .. } | Self::Whiteout { .. } | Self::Limit { .. } => Exit::Content,
             Self::Compression(_) => Exit::Usage,
         }
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use layer::{PackOptions, pack_merged};
+use layer::{Encoding, Options, PackOptions, pack_changes, pack_merged};
 use proptest::prelude::*;
 use rustix::fs::FileType;
 use sys::Root;
@@ -59,10 +59,15 @@ fn make(root: &Path, entries: &[(Vec<usize>, Thing)], mark: &str) {
     }
 }
 
+/// How many stacks are tried: all with OCIPIPE_FULL=1.
+fn cases(usually: u32) -> u32 {
+    if std::env::var_os("OCIPIPE_FULL").is_some_and(|value| value == "1") { 1000 } else { usually }
+}
+
 /// The kernel's view of the trees, the uppermost first.
 fn view(dir: &Path, trees: &[PathBuf]) -> String {
     let at = dir.join("view");
-    fs::create_dir(&at).expect("mkdir");
+    fs::create_dir_all(&at).expect("mkdir");
     let lowers: Vec<&str> = trees.iter().map(|tree| tree.to_str().expect("utf-8")).collect();
     let options = format!("lowerdir={},userxattr", lowers.join(":"));
     let mount = Command::new("mount").args(["-t", "overlay", "none", "-o", &options]).arg(&at).status();
@@ -73,7 +78,7 @@ fn view(dir: &Path, trees: &[PathBuf]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(40), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_random_stack_flattens_to_what_overlayfs_shows(stack in prop::collection::vec(entries(), 2..6)) {
@@ -86,5 +91,27 @@ proptest! {
         let roots: Vec<&Root> = roots.iter().collect();
         let (archive, ..) = packed(|out, warn| pack_merged(&roots, PackOptions::default(), out, warn));
         prop_assert_eq!(listing(extracted(&archive).path()), view(dir.path(), &trees));
+    }
+
+    /// The upper trees made one, over the lower ones, look as all of them.
+    #[test]
+    fn the_upper_trees_of_a_random_stack_are_one_layer_over_the_lower_ones(
+        stack in prop::collection::vec(entries(), 2..6), many in 1..5_usize
+    ) {
+        let dir = tree();
+        let trees: Vec<PathBuf> = (0..stack.len()).map(|n| dir.path().join(n.to_string())).collect();
+        for (n, (tree, entries)) in trees.iter().zip(&stack).enumerate() {
+            make(tree, entries, &n.to_string());
+        }
+        let (above, below) = trees.split_at(many.min(stack.len() - 1));
+        let roots: Vec<Root> = above.iter().map(|tree| open(tree)).collect();
+        let roots: Vec<&Root> = roots.iter().collect();
+        let (archive, ..) = packed(|out, warn| pack_changes(&roots, PackOptions::default(), out, warn));
+        let one = dir.path().join("one");
+        fs::create_dir(&one).expect("mkdir");
+        layer::unpack(&*archive, Encoding::None, &open(&one), &Options::default()).expect("unpack");
+        let squashed: Vec<PathBuf> = std::iter::once(one).chain(below.iter().cloned()).collect();
+        let (found, wanted) = (view(dir.path(), &squashed), view(dir.path(), &trees));
+        prop_assert_eq!(found, wanted, "{} above {}", above.len(), below.len());
     }
 }

@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use layer::{PackError, PackOptions, Packed, Warning, pack_merged, pack_plain, pack_upper};
+use layer::{PackError, PackOptions, Packed, Warning, pack_merged, pack_plain, pack_under, pack_upper};
 use rustix::fs::{CWD, FileType, Mode, Timestamps};
 use sys::Root;
 
@@ -240,17 +241,78 @@ fn a_directory_swapped_for_a_symlink_while_packing_never_lets_the_canary_in() {
     });
 }
 
-#[test]
-fn three_thousand_levels_of_directories_are_packed_with_few_descriptors() {
-    let dir = tree();
-    let mut deepest = open(dir.path());
-    for _ in 0..3000 {
-        rustix::fs::mkdirat(&deepest, "d", Mode::RWXU).expect("mkdir");
-        deepest = deepest.open_dir("d").expect("open");
+/// A tree of so many levels, removed with all its depth when dropped.
+struct Deep(tempfile::TempDir);
+
+impl Deep {
+    fn of(levels: usize) -> Self {
+        let dir = tree();
+        let mut deepest = open(dir.path());
+        for _ in 0..levels {
+            rustix::fs::mkdirat(&deepest, "d", Mode::RWXU).expect("mkdir");
+            deepest = deepest.open_dir("d").expect("open");
+        }
+        Self(dir)
     }
-    let (_, told, _) = plain(dir.path());
-    assert_eq!(told.entries, 3001);
-    Command::new("rm").arg("-rf").arg(dir.path()).status().expect("rm");
+}
+
+impl Drop for Deep {
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(self.0.path()).status();
+    }
+}
+
+/// The processor time that this thread takes for something.
+fn processor_time(act: impl FnOnce()) -> Duration {
+    let before = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    act();
+    let after = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(after.tv_sec as u64, after.tv_nsec as u32)
+        .saturating_sub(Duration::new(before.tv_sec as u64, before.tv_nsec as u32))
+}
+
+#[test]
+fn eight_thousand_levels_take_no_way_from_the_root_for_each_step_back() {
+    let deep = Deep::of(8000);
+    let root = open(deep.0.path());
+    let mut entries = 0;
+    let spent = processor_time(|| {
+        let mut out = std::io::sink();
+        let packed = pack_under(&root, "x".as_ref(), PackOptions::default(), &mut out, &mut |_| ());
+        entries = packed.expect("pack").entries;
+    });
+    assert_eq!(entries, 8001);
+    // The way from the root each time is thirty million openings, more than a minute; this is some 40,000.
+    assert!(spent < Duration::from_secs(20), "{spent:?} of processor time");
+}
+
+#[test]
+fn a_tree_that_is_deeper_than_a_layer_may_be_is_refused_by_the_limits_name() {
+    for (levels, fits) in [(2047, true), (2048, true), (2049, false), (3000, false)] {
+        let deep = Deep::of(levels);
+        let packed = pack_plain(&open(deep.0.path()), PackOptions::default(), &mut Vec::new(), &mut |_| ());
+        assert_eq!(packed.is_ok(), fits, "{levels}");
+        let Err(error) = packed else { continue };
+        assert_eq!(descriptor::Classify::exit(&error), descriptor::Exit::Content);
+        assert!(error.to_string().ends_with("no layer has more levels of directories than 2048"), "{error}");
+        assert!(error.to_string().len() < 500, "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_no_layer_can_hold_is_refused_by_the_limits_name() {
+    for (last, fits) in [(95, true), (96, false)] {
+        let dir = tree();
+        let mut deepest = open(dir.path());
+        for name in vec!["n".repeat(199); 20].into_iter().chain(["m".repeat(last)]) {
+            rustix::fs::mkdirat(&deepest, &*name, Mode::RWXU).expect("mkdir");
+            deepest = deepest.open_dir(&name).expect("open");
+        }
+        let packed = pack_plain(&open(dir.path()), PackOptions::default(), &mut Vec::new(), &mut |_| ());
+        let told = packed.err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(told.ends_with("no layer has more bytes of a name than 4095"), !fits, "{last}: {told}");
+        Command::new("rm").arg("-rf").arg(dir.path()).status().expect("rm");
+    }
 }
 
 #[test]

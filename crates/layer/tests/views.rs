@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Scene, open};
-use layer::{LayerView, Unpacked};
+use layer::{Encoding, LayerView, Options, Unpacked};
 use proptest::prelude::*;
 use testkit::tar::{Member, archive, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
 use testkit::tree::Ignore;
@@ -37,6 +37,7 @@ fn compare(layers: &[Vec<Member>]) -> (Scene, PathBuf) {
         let (tree, result) = scene.unpack(&format!("layer{n}"), bytes);
         trees.push((tree, result.expect("overlay form")));
     }
+    at_once(&scene, &archives, &trees);
     trees.reverse();
     let fixes = scene.tree("fixes");
     let views: Vec<_> = trees
@@ -58,6 +59,28 @@ fn compare(layers: &[Vec<Member>]) -> (Scene, PathBuf) {
     assert!(difference.is_empty(), "flat, then merged:\n{}\nof {layers:#?}", difference.join("\n"));
     drop(merged);
     (scene, flat)
+}
+
+/// Unpacks all at the same time, and compares with what came of one after the other.
+fn at_once(scene: &Scene, archives: &[Vec<u8>], serial: &[(PathBuf, Unpacked)]) {
+    let dests: Vec<PathBuf> = (0..archives.len()).map(|n| scene.tree(&format!("parallel{n}"))).collect();
+    let done: Vec<Unpacked> = std::thread::scope(|scope| {
+        let unpack = |(dest, bytes): (&PathBuf, &Vec<u8>)| {
+            let (root, bytes) = (open(dest), bytes.clone());
+            scope.spawn(move || layer::unpack(&*bytes, Encoding::None, &root, &Options::default()))
+        };
+        let workers: Vec<_> = dests.iter().zip(archives).map(unpack).collect();
+        workers.into_iter().map(|one| one.join().expect("a thread").expect("overlay form")).collect()
+    });
+    for ((tree, one), (dest, other)) in serial.iter().zip(dests.iter().zip(&done)) {
+        testkit::tree::assert_same(tree, dest, &Ignore::nothing());
+        assert_eq!((&one.implied, &one.masking), (&other.implied, &other.masking));
+    }
+}
+
+/// How many stacks are tried: all with OCIPIPE_FULL=1.
+fn cases(usually: u32) -> u32 {
+    if std::env::var_os("OCIPIPE_FULL").is_some_and(|value| value == "1") { 1000 } else { usually }
 }
 
 fn paths(tree: &Path) -> Vec<String> {
@@ -186,8 +209,9 @@ fn whiteouts_in_a_directory_of_one_layer_are_not_listed() {
 
 /// Members over few names, so that they meet.
 fn member() -> impl Strategy<Value = Member> {
-    let name =
-        prop::sample::select(vec!["a", "b", "a/a", "a/b", "b/a", "a/b/c", "a/b/c/d", "b/a/d", "c", "c/a"]);
+    let name = prop::sample::select(vec![
+        ".", "a", "b", "a/a", "a/b", "b/a", "a/b/c", "a/b/c/d", "b/a/d", "c", "c/a",
+    ]);
     let kinds =
         prop::sample::select(vec!["file", "dir", "dir", "symlink", "fifo", "whiteout", "whiteout", "opaque"]);
     (name, kinds, 0u64..8).prop_map(|(name, kind, n)| match kind {
@@ -214,7 +238,7 @@ fn legal(members: Vec<Member>) -> Vec<Member> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_stack_of_layers_looks_the_same_both_ways(

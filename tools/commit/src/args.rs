@@ -6,7 +6,7 @@ use cli::Common;
 use descriptor::Platform;
 use layer::Compression;
 
-use crate::change::{self, Change, ChangeError, Changes, Instruction};
+use crate::change::{self, Before, Change, ChangeError, Changes, Instruction};
 
 /// Make an image from a container's files: one layer with all of them, or --layer, one more with the changes
 #[derive(Debug, clap::Parser)]
@@ -19,6 +19,14 @@ pub(crate) struct Args {
     /// Write only what the container changed, as one layer on top of the image's own
     #[arg(long, conflicts_with = "rootfs")]
     pub(crate) layer: bool,
+
+    /// Write what lies above this image's layers, the container's changes included, as one layer on top of them
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["layer", "rootfs"])]
+    pub(crate) squash_since: Option<String>,
+
+    /// Let the container's processes run on meanwhile; they stand still otherwise, so that no file is torn
+    #[arg(long, conflicts_with = "rootfs")]
+    pub(crate) no_pause: bool,
 
     /// Name the image; for several lines the name contains {name}, {platform}, or n in braces for the count
     #[arg(short, long = "tag", value_name = "REF")]
@@ -55,8 +63,8 @@ labels, a command) is not part of the image unless --inherit is given.";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct ConfigArgs {
-    /// Apply an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL,
-    /// USER, VOLUME or WORKDIR. Variables in it ($PATH) are the image's
+    /// Apply an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL,
+    /// STOPSIGNAL, USER, VOLUME or WORKDIR. Variables in it ($PATH) are the image's
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<Instruction>,
 
@@ -110,17 +118,13 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// All changes in the order they apply: instructions first, flags over them. Variables in instructions are those of
-    /// `env`, the environment before, and of the instructions before.
-    pub(crate) fn changes(&self, mut env: Vec<String>) -> Result<Vec<Change>, ChangeError> {
+    /// All changes in the order they apply: instructions first, flags over them. What instructions refer to is what was
+    /// `before`, and what the instructions before made of it.
+    pub(crate) fn changes(&self, mut before: Before) -> Result<Vec<Change>, ChangeError> {
         let mut all = Vec::new();
         for instruction in &self.changes {
-            let changes = instruction.changes(&env)?;
-            // The last one of a name counts.
-            env.extend(changes.iter().filter_map(|change| match change {
-                Change::Env(key, value) => Some(format!("{key}={value}")),
-                _ => None,
-            }));
+            let changes = instruction.changes(&before)?;
+            changes.iter().for_each(|change| before.note(change));
             all.extend(changes);
         }
         let pairs = |pairs: &[(String, String)], change: fn(String, String) -> Change| {
@@ -130,8 +134,8 @@ impl ConfigArgs {
         all.extend(pairs(&self.label, Change::Label));
         all.extend(self.workdir.clone().map(Change::WorkingDir));
         all.extend(self.user.clone().map(Change::User));
-        all.extend(self.entrypoint.as_deref().map(|text| Change::Entrypoint(change::command(text))));
-        all.extend(self.cmd.as_deref().map(|text| Change::Cmd(change::command(text))));
+        all.extend(self.entrypoint.as_deref().map(|text| Change::Entrypoint(change::command(text, &before))));
+        all.extend(self.cmd.as_deref().map(|text| Change::Cmd(change::command(text, &before))));
         all.extend(self.expose.iter().flat_map(|ports| ports.0.clone()));
         all.extend(self.volume.iter().cloned().map(Change::Volume));
         all.extend(self.stop_signal.clone().map(Change::StopSignal));

@@ -24,8 +24,14 @@ pub(crate) enum ChangeError {
     Port(String),
     #[error("{0:?} is no health check: write NONE, or [--interval=30s ...] CMD COMMAND")]
     Health(String),
-    #[error("{0:?} is no duration: write 30s, 1m30s or 500ms")]
+    #[error(
+        "{0:?} is no duration: write 30s, 1m30s, 1.5s or 500ms; the least is 1ms, and 0s for the usual one"
+    )]
     Duration(String),
+    #[error("SHELL {0:?} is no JSON array of strings: write [\"/bin/bash\", \"-c\"]")]
+    Shell(String),
+    #[error("ONBUILD takes no {0}")]
+    Trigger(String),
     #[error(
         "{0:?} has a variable that cannot be read: write $NAME, ${{NAME}}, ${{NAME:-DEFAULT}} or ${{NAME:+INSTEAD}}"
     )]
@@ -35,7 +41,7 @@ pub(crate) enum ChangeError {
 }
 
 const KNOWN: &str =
-    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR";
+    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME, WORKDIR";
 
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +57,25 @@ pub(crate) enum Change {
     StopSignal(String),
     Health(Value),
     OnBuild(String),
+    Shell(Vec<String>),
+}
+
+/// What instructions refer to: the image's environment, `K=V` each, and its shell, none for the usual one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Before {
+    pub(crate) env: Vec<String>,
+    pub(crate) shell: Vec<String>,
+}
+
+impl Before {
+    /// What it is after a change. The last one of a name counts.
+    pub(crate) fn note(&mut self, change: &Change) {
+        match change {
+            Change::Env(key, value) => self.env.push(format!("{key}={value}")),
+            Change::Shell(words) => self.shell.clone_from(words),
+            _ => {}
+        }
+    }
 }
 
 /// The changes of one flag or instruction: `8000-8010` makes eleven.
@@ -66,7 +91,7 @@ impl FromStr for Instruction {
 
     fn from_str(text: &str) -> Result<Self, ChangeError> {
         let instruction = Self(text.trim().into());
-        match instruction.changes(&[]) {
+        match instruction.changes(&Before::default()) {
             // The image's environment may make sense of it.
             Err(e) if !text.contains('$') || matches!(e, ChangeError::Unknown(_)) => Err(e),
             _ => Ok(instruction),
@@ -75,41 +100,66 @@ impl FromStr for Instruction {
 }
 
 impl Instruction {
-    /// Its changes, with variables from the image's environment as it is by then: `ENV a=1 b=2` makes two.
-    pub(crate) fn changes(&self, env: &[String]) -> Result<Vec<Change>, ChangeError> {
-        let text = &*self.0;
+    /// Its changes, with what it refers to as it is by then: `ENV a=1 b=2` makes two.
+    pub(crate) fn changes(&self, before: &Before) -> Result<Vec<Change>, ChangeError> {
+        let (text, env) = (&*self.0, &*before.env);
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         let one = |change| Ok(vec![change]);
         let changes = match &*name.to_ascii_uppercase() {
-            "CMD" => one(Change::Cmd(command(rest))),
-            "ENTRYPOINT" => one(Change::Entrypoint(command(rest))),
+            "CMD" => one(Change::Cmd(command(rest, before))),
+            "ENTRYPOINT" => one(Change::Entrypoint(command(rest, before))),
             "ENV" => pairs("ENV", rest, env, Change::Env),
             "LABEL" => pairs("LABEL", rest, env, Change::Label),
             "WORKDIR" => one(Change::WorkingDir(single("WORKDIR", rest, env)?)),
             "USER" => one(Change::User(single("USER", rest, env)?)),
             "STOPSIGNAL" => one(Change::StopSignal(single("STOPSIGNAL", rest, env)?)),
+            "SHELL" => one(Change::Shell(shell(rest)?)),
+            // A variable may hold several ports.
             "EXPOSE" => {
-                words(rest, env)?.iter().map(|p| expose(p)).collect::<Result<Vec<_>, _>>().map(|v| v.concat())
+                let words = words(rest, env)?.join(" ");
+                let ports = words.split_whitespace().map(expose).collect::<Result<Vec<_>, _>>()?.concat();
+                if ports.is_empty() { Err(ChangeError::Port(rest.into())) } else { Ok(ports) }
             }
             "VOLUME" => Ok(volumes(rest, env)?.into_iter().map(Change::Volume).collect()),
             "HEALTHCHECK" => one(Change::Health(health(rest)?)),
-            "ONBUILD" => one(Change::OnBuild(some("ONBUILD", rest)?.into())),
+            "ONBUILD" => one(Change::OnBuild(trigger(rest)?)),
             _ => Err(ChangeError::Unknown(name.into())),
         }?;
         if changes.is_empty() { Err(ChangeError::Unknown(text.into())) } else { Ok(changes) }
     }
 }
 
+/// Docker's shell where an image says nothing of one.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
 /// A command: a JSON array of strings as it is, anything else for the shell, nothing for none.
-pub(crate) fn command(text: &str) -> Vec<String> {
+pub(crate) fn command(text: &str, before: &Before) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
     // Docker reads what is not quite an array for the shell too, where `[` is a command.
     match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) => words,
-        Err(_) => ["/bin/sh", "-c", text].map(String::from).into(),
+        Err(_) if before.shell.is_empty() => SHELL.into_iter().chain([text]).map(String::from).collect(),
+        Err(_) => before.shell.iter().cloned().chain([text.into()]).collect(),
+    }
+}
+
+/// The shell of commands that are a line: there is no other way to write it than an array.
+fn shell(text: &str) -> Result<Vec<String>, ChangeError> {
+    match serde_json::from_str::<Vec<String>>(some("SHELL", text)?) {
+        Ok(words) if !words.is_empty() => Ok(words),
+        _ => Err(ChangeError::Shell(text.into())),
+    }
+}
+
+/// What a build from the image is to begin with. Docker takes all but these three.
+fn trigger(text: &str) -> Result<String, ChangeError> {
+    let name = some("ONBUILD", text)?.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    match &*name {
+        "ONBUILD" | "FROM" | "MAINTAINER" => Err(ChangeError::Trigger(name)),
+        _ => Ok(text.into()),
     }
 }
 
@@ -155,7 +205,7 @@ fn some<'a>(name: &'static str, text: &'a str) -> Result<&'a str, ChangeError> {
 }
 
 fn single(name: &'static str, text: &str, env: &[String]) -> Result<String, ChangeError> {
-    Ok(words(some(name, text)?, env)?.join(" "))
+    one(some(name, text)?, env)
 }
 
 /// A port, a port and its protocol, or a range of them.
@@ -204,7 +254,10 @@ fn health(text: &str) -> Result<Value, ChangeError> {
             "retries" => ("Retries", value.parse().map_err(|_| bad())?),
             _ => return Err(bad()),
         };
-        check.insert(member.into(), value.into());
+        // Zero means the usual value, as the member's absence does.
+        if value > 0 {
+            check.insert(member.into(), value.into());
+        }
         rest = after.trim_start();
     }
     let test = match rest.split_once(char::is_whitespace) {
@@ -221,27 +274,56 @@ fn health(text: &str) -> Result<Value, ChangeError> {
     Ok(Value::Object(check))
 }
 
-/// A duration in Go's notation, units h, m, s, ms.
+/// The shortest time of a health check, docker's.
+const SHORTEST: u64 = 1_000_000;
+
+/// A duration in Go's notation (`time.ParseDuration`): numbers, with a fraction or not, each with its unit; or zero.
 fn nanoseconds(text: &str) -> Result<u64, ChangeError> {
     let bad = || ChangeError::Duration(text.into());
     let mut total = 0_u64;
     let mut rest = text;
+    if text == "0" {
+        return Ok(0);
+    }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
-        let unit = &rest[digits..];
-        let length = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
-        let factor = match &unit[..length] {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, unit) = rest.split_at(end);
+        let length = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let factor: u64 = match &unit[..length] {
             "h" => 3_600_000_000_000,
             "m" => 60_000_000_000,
             "s" => 1_000_000_000,
             "ms" => 1_000_000,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+            "ns" => 1,
             _ => return Err(bad()),
         };
-        total = number.checked_mul(factor).and_then(|n| total.checked_add(n)).ok_or_else(bad)?;
+        let part = scaled(number, factor).ok_or_else(bad)?;
+        total = total.checked_add(part).ok_or_else(bad)?;
         rest = &unit[length..];
     }
-    if total == 0 { Err(bad()) } else { Ok(total) }
+    if text.is_empty() || (total > 0 && total < SHORTEST) { Err(bad()) } else { Ok(total) }
+}
+
+/// `NUMBER[.FRACTION]` of a unit, in whole nanoseconds.
+fn scaled(number: &str, factor: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    whole.checked_mul(factor)?.checked_add(fraction_of(fraction, factor))
+}
+
+/// The digits after a point, of a unit of `factor` nanoseconds; what is less than one is left out.
+fn fraction_of(digits: &str, factor: u64) -> u64 {
+    let (mut numerator, mut scale) = (0_u128, 1_u128);
+    // An hour's thousandth of a billionth is less than a nanosecond.
+    for digit in digits.bytes().take(15) {
+        numerator = numerator * 10 + u128::from(digit - b'0');
+        scale *= 10;
+    }
+    u64::try_from(numerator * u128::from(factor) / scale).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -249,7 +331,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<Change> {
-        text.parse::<Instruction>().expect(text).changes(&[]).expect(text)
+        text.parse::<Instruction>().expect(text).changes(&Before::default()).expect(text)
     }
 
     fn list(words: &[&str]) -> Vec<String> {
@@ -272,7 +354,17 @@ mod tests {
             ("ENV KEY \"some\" value", vec![env("KEY", "some value")]),
             ("ENV E=", vec![env("E", "")]),
             ("LABEL \"com.example\"='v'", vec![Change::Label("com.example".into(), "v".into())]),
-            ("WORKDIR /a b", vec![Change::WorkingDir("/a b".into())]),
+            ("WORKDIR /a  b", vec![Change::WorkingDir("/a  b".into())]),
+            ("WORKDIR \"/a b\"", vec![Change::WorkingDir("/a b".into())]),
+            ("SHELL [\"/bin/bash\", \"-c\"]", vec![Change::Shell(list(&["/bin/bash", "-c"]))]),
+            ("HEALTHCHECK CMD [\"a\", \"b c\"]", vec![Change::Health(json!({"Test": ["CMD", "a", "b c"]}))]),
+            (
+                "HEALTHCHECK --timeout=1.5s --start-period=1h0.5ms --interval=0s --start-interval=2000us CMD x",
+                vec![Change::Health(json!({
+                    "Timeout": 1_500_000_000_u64, "StartPeriod": 3_600_000_500_000_u64, "StartInterval": 2_000_000,
+                    "Test": ["CMD-SHELL", "x"],
+                }))],
+            ),
             ("USER 1000:1000", vec![Change::User("1000:1000".into())]),
             ("EXPOSE 80 53/UDP", vec![Change::Expose("80/tcp".into()), Change::Expose("53/udp".into())]),
             ("EXPOSE 8-9/tcp", vec![Change::Expose("8/tcp".into()), Change::Expose("9/tcp".into())]),
@@ -293,10 +385,21 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_for_the_shell_that_the_image_has_by_then() {
+        let mut before = Before { shell: list(&["/bin/ash", "-ec"]), ..Before::default() };
+        let cmd: Instruction = "CMD a  b".parse().expect("an instruction");
+        assert_eq!(cmd.changes(&before), Ok(vec![Change::Cmd(list(&["/bin/ash", "-ec", "a  b"]))]));
+        before.note(&Change::Shell(list(&["/bin/bash"])));
+        assert_eq!(cmd.changes(&before), Ok(vec![Change::Cmd(list(&["/bin/bash", "a  b"]))]));
+    }
+
+    #[test]
     fn variables_wait_for_the_image() {
         let ports: Instruction = "EXPOSE $PORT".parse().expect("an instruction");
-        assert!(ports.changes(&[]).is_err());
-        assert_eq!(ports.changes(&["PORT=80".into()]), Ok(vec![Change::Expose("80/tcp".into())]));
+        assert!(ports.changes(&Before::default()).is_err());
+        let before = Before { env: vec!["PORT=80 81".into()], ..Before::default() };
+        let each = ["80/tcp", "81/tcp"].map(|port| Change::Expose(port.into()));
+        assert_eq!(ports.changes(&before), Ok(each.into()));
         assert_eq!(read("CMD echo $A"), [Change::Cmd(list(&["/bin/sh", "-c", "echo $A"]))]);
         assert!("COPY $A b".parse::<Instruction>().is_err());
     }
@@ -325,6 +428,16 @@ mod tests {
             "HEALTHCHECK curl",
             "HEALTHCHECK --interval=5 CMD x",
             "HEALTHCHECK --interval=5s",
+            "HEALTHCHECK --interval=1us CMD x",
+            "HEALTHCHECK --interval=1..5s CMD x",
+            "HEALTHCHECK --interval=.s CMD x",
+            "HEALTHCHECK --retries=-1 CMD x",
+            "HEALTHCHECK NONE x",
+            "SHELL /bin/bash -c",
+            "SHELL []",
+            "ONBUILD",
+            "ONBUILD FROM x",
+            "ONBUILD ONBUILD RUN x",
         ] {
             assert!(text.parse::<Instruction>().is_err(), "{text:?}");
         }

@@ -5,7 +5,7 @@
 use descriptor::{Digest, Platform};
 use serde_json::{Map, Value, json};
 
-use crate::change::Change;
+use crate::change::{Before, Change};
 
 /// An image configuration under way.
 #[derive(Debug, Clone)]
@@ -74,6 +74,7 @@ impl Config {
             Change::User(user) => self.set("User", json!(user)),
             Change::StopSignal(signal) => self.set("StopSignal", json!(signal)),
             Change::Health(check) => self.set("Healthcheck", check.clone()),
+            Change::Shell(words) => self.set_words("Shell", words),
             Change::WorkingDir(dir) => self.set_working_dir(dir),
             Change::OnBuild(trigger) => {
                 let triggers = self.process()?.entry("OnBuild").or_insert(Value::Null);
@@ -83,9 +84,13 @@ impl Config {
         }
     }
 
-    /// The environment, `K=V` each.
-    pub(crate) fn env(&self) -> Vec<String> {
-        let list = self.0.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
+    /// What instructions refer to.
+    pub(crate) fn before(&self) -> Before {
+        Before { env: self.strings("Env"), shell: self.strings("Shell") }
+    }
+
+    fn strings(&self, name: &str) -> Vec<String> {
+        let list = self.0.get("config").and_then(|config| config.get(name)).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
     }
 
@@ -109,6 +114,18 @@ impl Config {
         history.extend((told..layers).map(|_| json!({})));
         history.push(event.to_json());
         self.stamp(event);
+        Ok(())
+    }
+
+    /// Takes out of the history what tells of layers above the first `layers`; what changed the configuration alone stays.
+    pub(crate) fn cut_history(&mut self, layers: usize) -> Result<(), BadConfig> {
+        let history = list_of(self.0.entry("history").or_insert(Value::Null)).ok_or(BadConfig("history"))?;
+        let mut told = 0;
+        history.retain(|entry| {
+            let is_layer = entry.get("empty_layer") != Some(&json!(true));
+            told += usize::from(is_layer);
+            !is_layer || told <= layers
+        });
         Ok(())
     }
 
@@ -162,13 +179,18 @@ impl Config {
         Ok(())
     }
 
-    /// A relative path goes on from the one before, as in a Dockerfile.
+    /// A relative path goes on from the one before, as in a Dockerfile, and `.` and `..` are taken as written.
     fn set_working_dir(&mut self, dir: &str) -> Result<(), BadConfig> {
         let before = self.process()?.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
-        let dir = match dir.starts_with('/') {
-            true => dir.to_string(),
-            false => format!("{}/{dir}", before.trim_end_matches('/')),
-        };
+        let mut names: Vec<&str> = Vec::new();
+        for name in (if dir.starts_with('/') { "" } else { before }).split('/').chain(dir.split('/')) {
+            match name {
+                "" | "." => {}
+                ".." => drop(names.pop()),
+                name => names.push(name),
+            }
+        }
+        let dir = format!("/{}", names.join("/"));
         self.set("WorkingDir", json!(dir))
     }
 }
@@ -260,7 +282,7 @@ mod tests {
         let twice = json!({"config": {"Env": ["A=1", "B=2", "A=3"]}});
         let mut config = Config::of(twice).expect("a configuration");
         config.apply(&[Change::Env("A".into(), "4".into())]).expect("apply");
-        assert_eq!(config.env(), ["A=4", "B=2"]);
+        assert_eq!(config.before().env, ["A=4", "B=2"]);
     }
 
     #[test]
@@ -284,6 +306,8 @@ mod tests {
         let dirs = ["sub", "/other", "x"].map(|dir| Change::WorkingDir(dir.into()));
         assert_eq!(changed(&dirs[..1])["WorkingDir"], "/srv/sub");
         assert_eq!(changed(&dirs)["WorkingDir"], "/other/x");
+        assert_eq!(changed(&[Change::WorkingDir("../a/./b//".into())])["WorkingDir"], "/a/b");
+        assert_eq!(changed(&[Change::WorkingDir("../../..".into())])["WorkingDir"], "/");
     }
 
     #[test]
@@ -293,6 +317,11 @@ mod tests {
         let history = config.0["history"].as_array().expect("an array").clone();
         let layers = history.iter().filter(|entry| entry.get("empty_layer").is_none()).count();
         assert_eq!((layers, history.len()), (4, 5));
+        config.cut_history(1).expect("cut");
+        assert_eq!(
+            config.0["history"],
+            json!([{"created_by": "x"}, {"created_by": "y", "empty_layer": true}])
+        );
         config.begin_history(&event());
         assert_eq!(config.0["history"].as_array().map(Vec::len), Some(1));
     }

@@ -5,7 +5,9 @@ mod base;
 mod change;
 mod config;
 mod image;
+mod pause;
 mod run;
+mod squash;
 mod tags;
 mod words;
 

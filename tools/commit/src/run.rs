@@ -15,6 +15,8 @@ use crate::base::{Base, Trees};
 use crate::change::{self, Change};
 use crate::config::{Config, Event};
 use crate::image::{NewImage, NewLayer};
+use crate::pause::Held;
+use crate::squash::Since;
 use crate::tags;
 
 /// The tool.
@@ -76,58 +78,74 @@ impl Commit<'_> {
         let platform = base.image.platform.clone();
         let place = tags::Place { n, name: container.name(), platform: &platform.to_string() };
         let names = tags::references(&self.args.tags, &place)?;
-        let layer = self.pack(stage, container, &base)?;
+        let since = self.args.squash_since.as_deref();
+        let since = since.map(|text| Since::find(self.store, &self.lease, text, &base)).transpose()?;
+        let kept = match &since {
+            Some(since) => since.layers,
+            None if self.args.layer => base.layers.len(),
+            None => 0,
+        };
+        let layer = self.pack(stage, container, &base, kept)?;
         self.lease.touch(&layer.descriptor.digest).during(what)?;
-        let config = self.configure(&doc, &base, &layer)?;
+        let config = self.configure(&doc, &base, &layer, kept)?;
         self.report(stage, &base, &layer);
-        let mut layers = if self.args.layer { base.layers } else { Vec::new() };
+        let mut layers = base.layers;
+        layers.truncate(kept);
         layers.push(json!(layer.descriptor));
-        let new = NewImage { config: config.to_bytes(), layers, base: Some(image), platform };
+        let base = Some(since.map_or(image, |since| since.digest));
+        let new = NewImage { config: config.to_bytes(), layers, base, platform };
         new.publish(self.store, &self.lease, &names)
     }
 
-    /// Packs the container's trees, while nobody starts or removes it.
-    fn pack(&self, stage: &Stage, container: &Container, base: &Base) -> Result<NewLayer, Failure> {
-        let what = || format!("container {}", container.name());
-        let lock = container.lock().during(what)?;
-        let _held = if container.settled(&lock).during(what)?.is_alive() {
-            stage
-                .note("the container runs on while it is committed: files that change meanwhile may be torn");
-            // Its end has to be recorded, however long this takes.
-            drop(lock);
-            None
-        } else {
-            Some(lock)
-        };
+    /// Packs the container's trees down to the lowest `kept` layers, while nothing of it runs.
+    fn pack(
+        &self,
+        stage: &Stage,
+        container: &Container,
+        base: &Base,
+        kept: usize,
+    ) -> Result<NewLayer, Failure> {
         if base.is_docker() {
             stage.note("the new image is in OCI's format; the container's is in docker's");
         }
         let trees = Trees::open(self.store, container, &base.image)?;
+        let held = Held::of(container, &trees.upper, !self.args.no_pause, stage)?;
         let options = self.options();
         let warn = &mut |warning: Warning| stage.warn(&warning.to_string());
-        NewLayer::write(self.store, self.args.compression, |out| {
+        let layer = NewLayer::write(self.store, self.args.compression, |out| {
             if self.args.layer {
                 return layer::pack_upper(&trees.upper, trees.below.first(), options, out, warn);
             }
             let all: Vec<&Root> = std::iter::once(&trees.upper).chain(&trees.below).collect();
-            layer::pack_merged(&all, options, out, warn)
-        })
+            match self.args.squash_since {
+                Some(_) => layer::pack_changes(&all[..all.len() - kept], options, out, warn),
+                None => layer::pack_merged(&all, options, out, warn),
+            }
+        })?;
+        held.end(stage)?;
+        Ok(layer)
     }
 
-    fn configure(&self, doc: &CreateDoc, base: &Base, layer: &NewLayer) -> Result<Config, Failure> {
+    fn configure(
+        &self,
+        doc: &CreateDoc,
+        base: &Base,
+        layer: &NewLayer,
+        kept: usize,
+    ) -> Result<Config, Failure> {
         let bad = |e| Failure::new(Exit::Content, format!("image {}", base.image.manifest_digest), e);
         let mut config = Config::of(base.config.clone()).map_err(bad)?;
         if self.args.config.inherit {
             config.apply(&inherited(doc)).map_err(bad)?;
         }
         config.apply(&self.changes(&config)?).map_err(bad)?;
-        if self.args.layer {
-            let diff_ids = [&base.image.diff_ids[..], &[layer.diff_id]].concat();
-            config.set_diff_ids(&diff_ids);
-            let event = self.event("oci-commit --layer")?;
-            config.extend_history(&event, base.image.diff_ids.len()).map_err(bad)?;
+        config.set_diff_ids(&[&base.image.diff_ids[..kept], &[layer.diff_id]].concat());
+        if self.args.squash_since.is_some() {
+            config.cut_history(kept).map_err(bad)?;
+            config.extend_history(&self.event("oci-commit --squash-since")?, kept).map_err(bad)?;
+        } else if self.args.layer {
+            config.extend_history(&self.event("oci-commit --layer")?, kept).map_err(bad)?;
         } else {
-            config.set_diff_ids(&[layer.diff_id]);
             config.begin_history(&self.event("oci-commit")?);
         }
         Ok(config)
@@ -135,7 +153,7 @@ impl Commit<'_> {
 
     /// What the flags change of a configuration.
     fn changes(&self, config: &Config) -> Result<Vec<Change>, Failure> {
-        self.args.config.changes(config.env()).map_err(|e| Failure::usage("--change", e))
+        self.args.config.changes(config.before()).map_err(|e| Failure::usage("--change", e))
     }
 
     /// An image of a directory of the host.
@@ -191,7 +209,9 @@ impl Commit<'_> {
     /// Both sizes, so that the choice between one layer and one more is an informed one.
     fn report(&self, stage: &Stage, base: &Base, layer: &NewLayer) {
         let size = human_bytes(layer.descriptor.size);
-        let text = if self.args.layer {
+        let text = if self.args.squash_since.is_some() {
+            format!("one layer, {size}, on top of those of the image that was named")
+        } else if self.args.layer {
             let whole = base.size().saturating_add(layer.descriptor.size);
             format!("one more layer, {size}; without --layer, one layer of about {}", human_bytes(whole))
         } else {
