@@ -85,15 +85,18 @@ fn wrong(world: &World, case: &Case, name: &str) -> Vec<String> {
 fn every_hostile_layer_is_refused_or_stays_inside_and_every_twin_unpacks() {
     needs!(Root, Program("prlimit"));
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/layer/tests/hostile");
-    let mut all = Vec::new();
-    for (table, cases) in tables(&dir) {
+    let tables = tables(&dir);
+    let run = &|table: &str, cases: &[Case]| -> Vec<String> {
         let world = World::new();
-        for (at, case) in cases.iter().enumerate() {
-            all.extend(
-                wrong(&world, case, &format!("case{at}")).into_iter().map(|line| format!("{table}: {line}")),
-            );
-        }
-    }
+        let lines = cases.iter().enumerate().flat_map(|(at, case)| wrong(&world, case, &format!("case{at}")));
+        lines.map(|line| format!("{table}: {line}")).collect()
+    };
+    // The tables at once: each has a store and a canary of its own.
+    let all: Vec<String> = std::thread::scope(|scope| {
+        let begun = tables.iter().map(|(table, cases)| scope.spawn(move || run(table, cases)));
+        let threads: Vec<_> = begun.collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
     assert!(all.is_empty(), "{}", all.join("\n"));
 }
 

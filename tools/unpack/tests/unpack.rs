@@ -195,3 +195,29 @@ fn a_layer_in_flight_is_followed_to_its_end() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(world.published(), 2);
 }
+
+/// Its archives end within the filling of their last block (umoci 0.4.7).
+#[test]
+fn what_umoci_inserted_is_unpacked() {
+    testkit::needs!(Program("umoci"));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("f"), "inserted\n").expect("written");
+    let umoci = |args: &str| {
+        let output =
+            Command::new("umoci").args(args.split(' ')).current_dir(dir.path()).output().expect("runs");
+        assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    umoci("init --layout store");
+    umoci("new --image store:1");
+    for name in ["/d/first", "/last"] {
+        umoci(&format!("insert --rootless --image store:1 f {name}"));
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oci-unpack"));
+    command.args(["1", "--to", "flat"]).current_dir(dir.path());
+    let output = command.env("OCIPIPE_STORE", dir.path().join("store")).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["flat/d/first", "flat/last"] {
+        let text = std::fs::read_to_string(dir.path().join(name)).expect(name);
+        assert_eq!(text, "inserted\n");
+    }
+}
