@@ -21,6 +21,7 @@ mod stream;
 mod tar;
 mod tree;
 mod unpack;
+mod verify;
 
 // From tree to tar.
 mod compress;
@@ -38,6 +39,7 @@ pub use members::Members;
 pub use stream::Encoding;
 pub use tar::{Extent, Kind, Member, Time};
 pub use unpack::{Flat, Options, Unpacked, unpack};
+pub use verify::{Verified, verify};
 
 pub use compress::{Compressed, Compression, compress};
 pub use pack::{

@@ -102,6 +102,8 @@ impl Store {
         if bytes.len() as u64 > DOCUMENT_LIMIT {
             return Err(Error::TooLarge { what: digest.to_string(), limit: DOCUMENT_LIMIT });
         }
+        // Before it is looked for: what is found then stays.
+        self.keep(&digest)?;
         if self.has_blob(&digest)? == Some(bytes.len() as u64)
             && self.read_document(&digest, DOCUMENT_LIMIT).is_ok()
         {
@@ -146,6 +148,7 @@ impl NewBlob {
     /// A failed call; nothing is published then.
     pub fn finish(self) -> Result<(Digest, u64)> {
         let digest = self.hasher.finish();
+        self.store.keep(&digest)?;
         publish_blob(&self.store, self.staged, &digest)?;
         Ok((digest, self.size))
     }

@@ -9,7 +9,7 @@ use descriptor::{Digest, Hasher};
 use sys::Call;
 
 use crate::files::{About, found};
-use crate::{Container, Document, Error, Form, Result, Store, files, names, staging};
+use crate::{Container, Document, Error, Form, Remedy, Result, Store, files, names, staging};
 
 /// How many bytes are read at once.
 const BUFFER: usize = 256 << 10;
@@ -36,6 +36,8 @@ pub struct Finding {
     pub what: String,
     /// What is wrong with it.
     pub why: String,
+    /// What a repair does about it.
+    pub remedy: Remedy,
 }
 
 impl Store {
@@ -50,10 +52,18 @@ impl Store {
         self.check_ingest(&mut report)?;
         self.check_staging(&mut report)?;
         for path in self.tree_paths()? {
-            report.judge(&path, self.check_tree(&path));
+            if let Err(e) = self.check_tree(&path) {
+                report.find(&path, e, Remedy::Tree);
+            }
         }
         self.check_containers(&mut report)?;
         self.check_volumes(&mut report)?;
+        for name in files::names_in(self.dir(), "damaged")? {
+            report.note(
+                format!("damaged/{name}"),
+                "moved aside by a repair; remove it when nothing in it is of use",
+            );
+        }
         Ok(report)
     }
 
@@ -83,14 +93,14 @@ impl Store {
                 }
                 // Pruned since the list was read.
                 Ok(Err(Error::NoBlob(_))) => {}
-                Ok(Err(e)) => report.wrong(path, e),
+                Ok(Err(e)) => report.find(path, e, Remedy::Blob),
                 Err(e) => report.wrong(path, e),
             }
         }
         Ok(())
     }
 
-    fn check_blob(&self, digest: &Digest) -> Result<u64> {
+    pub(crate) fn check_blob(&self, digest: &Digest) -> Result<u64> {
         let mut blob = self.open_blob(digest)?;
         let (mut hasher, mut size) = (Hasher::new(), 0);
         let mut buffer = vec![0; BUFFER];
@@ -110,14 +120,25 @@ impl Store {
     }
 
     fn check_references(&self, report: &mut Report) -> Result<()> {
-        let roots = match self.roots() {
+        for (path, why) in self.bad_refs()? {
+            report.find(path, why, Remedy::Ref);
+        }
+        if let Err(e) = self.check_layout() {
+            report.wrong("oci-layout", e);
+        }
+        let roots = match self.check_index().and_then(|()| self.roots()) {
             Ok(roots) => roots,
             Err(e @ Error::Call { .. }) => return Err(e),
+            // Of a bad copy of a tag the path was told.
+            Err(Error::Document { what, .. }) if what.starts_with("refs/") => return Ok(()),
             Err(e) => {
-                report.wrong("index.json", e);
+                report.find("index.json", e, Remedy::Index);
                 return Ok(());
             }
         };
+        for name in self.differing_tags()? {
+            report.find(name, "index.json and refs/ describe its image differently", Remedy::Tag);
+        }
         for lost in self.lost_tags()? {
             report.note(lost, "lost from index.json by another program; the next tag brings it back");
         }
@@ -214,9 +235,9 @@ impl Store {
             }
             let path = format!("names/{name}");
             match named.iter().find(|(known, _)| *known == name) {
-                None => report.wrong(path, "is no link to a container"),
+                None => report.find(path, "is no link to a container", Remedy::Name),
                 Some((_, id)) if !self.has_container(id)? => {
-                    report.wrong(path, format!("its container {id} is gone"))
+                    report.find(path, format!("its container {id} is gone"), Remedy::Name)
                 }
                 Some(_) => {}
             }
@@ -226,10 +247,12 @@ impl Store {
             if !names::is_id(&id) {
                 report.wrong(path, "its name is no id");
             } else if !named.iter().any(|(_, of)| *of == id) {
-                report.wrong(path, "a container without a name");
-            } else if let Some(container) = report.judge(&path, self.container(&id)) {
-                report.judge(&path, container.line());
-                self.check_stack(report, &path, &container)?;
+                report.find(path, "a container without a name", Remedy::Container);
+            } else {
+                match self.container(&id).and_then(|container| container.line().map(|_| container)) {
+                    Ok(container) => self.check_stack(report, &path, &container)?,
+                    Err(e) => report.find(path, e, Remedy::Container),
+                }
             }
         }
         Ok(())
@@ -257,9 +280,12 @@ impl Store {
 
     fn check_stack(&self, report: &mut Report, path: &str, container: &Container) -> Result<()> {
         let Ok(doc) = container.create() else { return Ok(()) };
+        for name in ["config.json", "plan.json"] {
+            report.judge(path, container.document(name));
+        }
         for diff_id in &doc.diff_ids {
             if self.layer(Form::Identity, diff_id).is_ok_and(|tree| tree.is_none()) {
-                report.wrong(path, format!("its layer {diff_id} is gone"));
+                report.wrong(path, format!("its layer {diff_id} is gone; unpack its image again"));
             }
         }
         Ok(())
@@ -267,12 +293,18 @@ impl Store {
 }
 
 impl Report {
-    fn wrong(&mut self, what: impl Into<String>, why: impl ToString) {
-        self.findings.push(Finding { what: what.into(), why: why.to_string() });
+    /// Adds something that a repair knows what to do about.
+    pub fn find(&mut self, what: impl Into<String>, why: impl ToString, remedy: Remedy) {
+        self.findings.push(Finding { what: what.into(), why: why.to_string(), remedy });
     }
 
-    fn note(&mut self, what: impl Into<String>, why: impl ToString) {
-        self.notes.push(Finding { what: what.into(), why: why.to_string() });
+    fn wrong(&mut self, what: impl Into<String>, why: impl ToString) {
+        self.find(what, why, Remedy::Nothing);
+    }
+
+    /// Adds something unfinished but sound.
+    pub fn note(&mut self, what: impl Into<String>, why: impl ToString) {
+        self.notes.push(Finding { what: what.into(), why: why.to_string(), remedy: Remedy::Nothing });
     }
 
     fn judge<T>(&mut self, what: &str, result: Result<T>) -> Option<T> {

@@ -24,7 +24,7 @@ const DIRECTORIES: [&str; 5] = ["init", "upper", "work", "rootfs", "files"];
 /// The most bytes of state.json.
 const STATE_LIMIT: u64 = 64 << 10;
 /// The instance of a container whose state a power cut took: no line names it any more, its name and id still do.
-const LOST_INSTANCE: &str = "lost";
+pub(crate) const LOST_INSTANCE: &str = "lost";
 /// The fewest digits by which a container may be named.
 const SHORTEST_ID: usize = 4;
 
@@ -191,7 +191,7 @@ pub(crate) fn read_create(store: &Store, id: &str) -> Result<CreateDoc> {
     serde_json::from_slice(&bytes).map_err(|e| Error::document(&path, e))
 }
 
-fn read_state(store: &Store, id: &str) -> Result<State> {
+pub(crate) fn read_state(store: &Store, id: &str) -> Result<State> {
     let path = format!("containers/{id}/state.json");
     let Some(bytes) = files::read_bounded(store.dir(), &path, STATE_LIMIT)? else {
         let damaged = || Error::document(&path, DocumentFault::Rule("is missing".into()));

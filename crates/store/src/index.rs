@@ -75,7 +75,23 @@ impl Store {
     /// # Errors
     /// A failed call.
     pub fn untag(&self, reference: &str) -> Result<bool> {
-        let _lock = self.lock_index()?;
+        let lock = self.lock_index()?;
+        self.untag_locked(reference, lock)
+    }
+
+    /// Takes a name away whose image is not in the store; false where it is, or nothing has the name.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn untag_lost(&self, reference: &str) -> Result<bool> {
+        let lock = self.lock_index()?;
+        match self.resolve(reference)? {
+            Some(image) if self.has_blob(&image.digest)?.is_none() => self.untag_locked(reference, lock),
+            _ => Ok(false),
+        }
+    }
+
+    fn untag_locked(&self, reference: &str, _lock: Lock) -> Result<bool> {
         let mut index = self.read_index()?.unwrap_or_else(empty);
         let known = self.heal(&mut index)?;
         let manifests = manifests(&mut index)?;
@@ -158,6 +174,100 @@ impl Store {
         Ok(lost.map(|tag| tag.reference).collect())
     }
 
+    /// The copies of tags that cannot be read, are not as they were written, or are not of their reference.
+    pub(crate) fn bad_refs(&self) -> Result<Vec<(String, String)>> {
+        let mut bad = Vec::new();
+        for name in files::names_in(self.dir(), "refs")?.iter().filter(|name| Digest::from_hex(name).is_ok())
+        {
+            let path = format!("refs/{name}");
+            if let Some(why) = self.ref_fault(&path)? {
+                bad.push((path, why));
+            }
+        }
+        Ok(bad)
+    }
+
+    fn ref_fault(&self, path: &str) -> Result<Option<String>> {
+        let tag = match self.read_ref(path) {
+            Ok(Some(tag)) => tag,
+            Ok(None) => return Ok(None),
+            Err(e) if e.is_damage() => return Ok(Some(e.to_string())),
+            Err(e) => return Err(e),
+        };
+        let bytes = files::read_bounded(self.dir(), path, REF_LIMIT)?;
+        let is_written_so = bytes == serde_json::to_vec(&tag).ok();
+        let is_own = ref_path(&tag.reference) == path;
+        Ok((!is_written_so || !is_own).then(|| "is not as it was written".to_string()))
+    }
+
+    /// Takes a copy of a tag away if it is still bad; index.json has the tag.
+    pub(crate) fn remove_bad_ref(&self, path: &str) -> Result<()> {
+        let _lock = self.lock_index()?;
+        match self.ref_fault(path) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(Error::Call { .. }) => crate::staging::discard(self, path),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Moves an index.json that cannot be read aside; the new one has the tags of refs/.
+    pub(crate) fn replace_bad_index(&self) -> Result<()> {
+        let _lock = self.lock_index()?;
+        if self.check_index().is_ok() {
+            return Ok(());
+        }
+        self.move_aside("index.json")?;
+        let mut index = empty();
+        self.heal(&mut index)?;
+        self.write_index(&index)
+    }
+
+    /// Whether index.json is one; what other programs leave out is no fault.
+    pub(crate) fn check_index(&self) -> Result<()> {
+        let Some(index) = self.read_index()? else { return Ok(()) };
+        let fault = |text: &str| Err(Error::document("index.json", DocumentFault::Rule(text.into())));
+        if index["schemaVersion"] != 2 {
+            return fault("schemaVersion is not 2");
+        }
+        match index["mediaType"].as_str() {
+            None | Some(descriptor::media::OCI_INDEX) => Ok(()),
+            Some(_) => fault("mediaType is not an index's"),
+        }
+    }
+
+    /// Whether `oci-layout` says what the store is.
+    pub(crate) fn check_layout(&self) -> Result<()> {
+        let bytes = files::read_bounded(self.dir(), "oci-layout", REF_LIMIT)?.unwrap_or_default();
+        let value: Value = serde_json::from_slice(&bytes).map_err(|e| Error::document("oci-layout", e))?;
+        match value["imageLayoutVersion"].as_str() {
+            Some("1.0.0") => Ok(()),
+            _ => {
+                Err(Error::document("oci-layout", DocumentFault::Rule("no imageLayoutVersion 1.0.0".into())))
+            }
+        }
+    }
+
+    /// The tags whose image has one digest in both copies, and something else differs.
+    pub(crate) fn differing_tags(&self) -> Result<Vec<String>> {
+        let tags = self.read_refs()?;
+        let mut differing = Vec::new();
+        for (name, image) in self.references()? {
+            let ours = tags.iter().find(|tag| tag.reference == name);
+            if ours.is_some_and(|tag| tag.descriptor.digest == image.digest && tag.descriptor != image) {
+                differing.push(name);
+            }
+        }
+        Ok(differing)
+    }
+
+    /// Describes an image in index.json as refs/ does.
+    pub(crate) fn take_from_refs(&self, reference: &str) -> Result<()> {
+        match self.read_ref(&ref_path(reference))? {
+            Some(tag) => self.tag(reference, &tag.descriptor),
+            None => Ok(()),
+        }
+    }
+
     fn lock_index(&self) -> Result<Lock> {
         lock_file(self, LOCK)
     }
@@ -215,10 +325,15 @@ impl Store {
 
 /// Waits for a lock file that stays for ever.
 pub(crate) fn lock_file(store: &Store, path: &str) -> Result<Lock> {
+    lock_file_as(store, path, Kind::Exclusive)
+}
+
+/// As [`lock_file`], perhaps together with others.
+pub(crate) fn lock_file_as(store: &Store, path: &str, kind: Kind) -> Result<Lock> {
     loop {
         let flags = OFlags::RDWR | OFlags::CREATE;
         if let Some((file, _)) = files::open_regular_with(store.dir(), path, flags)? {
-            return Lock::wait(file, Kind::Exclusive).about(path);
+            return Lock::wait(file, kind).about(path);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A tree is keyed by what was verified, never by a tag or a compressed digest. It is made under a lock of its key,
 //! alone, in a private directory, and appears whole: all data is on the disk before the first rename.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use descriptor::Digest;
@@ -210,7 +211,25 @@ impl Store {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let rule = |text: &str| Error::document(path, DocumentFault::Rule(text.into()));
         let id = Digest::from_hex(name).map_err(|e| rule(&e.to_string()))?;
-        self.tree(path.to_string(), &id)?.ok_or_else(|| rule("a tree without layer.json"))?;
+        let meta = self.tree(path.to_string(), &id)?.ok_or_else(|| rule("a tree without layer.json"))?.meta;
+        let file = format!("{path}/layer.json");
+        let bytes = files::read_bounded(self.dir(), &file, META_LIMIT)?.unwrap_or_default();
+        // It is written in one way only: any other byte is damage.
+        if serde_json::to_vec(&meta).ok() != Some(bytes) {
+            return Err(rule("layer.json is not as it was written"));
+        }
+        let is_empty =
+            meta.entries == 0 && meta.bytes == 0 && meta.implied.is_empty() && meta.masking.is_empty();
+        if path.starts_with("fixes/") && !is_empty {
+            return Err(rule("layer.json of fixes describes a layer"));
+        }
+        for dir in meta.implied.iter().chain(&meta.masking) {
+            let at = std::path::Path::new(path).join("tree").join(std::ffi::OsStr::from_bytes(dir));
+            let stat = found(files::lstat(self.dir(), &at)).about(path)?;
+            if !stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
+                return Err(rule("layer.json names a directory that the tree lacks"));
+            }
+        }
         let tree = found(files::lstat(self.dir(), format!("{path}/tree"))).about(path)?;
         match tree.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Some(FileType::Directory) => Ok(()),

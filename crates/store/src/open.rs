@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sys::{Call, Root};
 
 use crate::files::{About, Durable, PRIVATE_DIR, found};
+use crate::leases::Held;
 use crate::staging::Staged;
 use crate::{Error, Result, files, staging};
 
@@ -48,6 +49,8 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     dir: Root,
+    /// Leases on what this process has put here.
+    kept: Held,
 }
 
 /// `store.json`.
@@ -93,7 +96,8 @@ impl Store {
             return Err(Error::ForeignOwner { path, owner: record.owner, ours: owner });
         }
         keep_private(&dir)?;
-        let store = Self { inner: Arc::new(Inner { path: real_path(&dir, &path), dir }) };
+        let store =
+            Self { inner: Arc::new(Inner { path: real_path(&dir, &path), dir, kept: Held::default() }) };
         staging::sweep(&store)?;
         Ok(store)
     }
@@ -116,6 +120,10 @@ impl Store {
         &self.inner.dir
     }
 
+    pub(crate) fn kept(&self) -> &Held {
+        &self.inner.kept
+    }
+
     /// Refuses a line's `store` that is not this one; it is a hint and used for nothing else.
     ///
     /// # Errors
@@ -130,7 +138,7 @@ impl Store {
     }
 }
 
-fn read_proc(path: &str) -> String {
+pub(crate) fn read_proc(path: &str) -> String {
     let Ok(fd) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
         return String::new();
     };

@@ -141,6 +141,11 @@ impl StagedDir {
         format!("staging/{}", self.key)
     }
 
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(mut self) -> Result<()> {
+        self.release()
+    }
+
     /// Renames the directory to `target` unless something is there; false then, and it is removed.
     pub(crate) fn publish(self, target: &str) -> Result<bool> {
         self.publish_then(target, || Ok(()))

@@ -77,9 +77,15 @@ pub(crate) struct One {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with = "check")]
     pub(crate) platform: Option<Platform>,
 
-    /// Read all blobs again and look for what is damaged or half-made; exit 6 where something is
+    /// Read all blobs again, compare unpacked layers with theirs, and look for what is damaged or half-made: one JSON document
+    /// each in a pipe, a table on a terminal; exit 6 where something is. Nothing is changed
     #[arg(long, conflicts_with_all = ["what", "format"])]
     pub(crate) check: bool,
+
+    /// Check, and remove what is bad and can be had again (oci-pull fetches it, oci-unpack makes it), move aside or name what
+    /// cannot; what is in use stays. Exit 6 where something is left
+    #[arg(long, conflicts_with_all = ["what", "format", "field", "full", "raw", "manifests", "platform"])]
+    pub(crate) repair: bool,
 }
 
 impl One {
@@ -96,6 +102,7 @@ impl One {
             (self.manifests, "--manifests"),
             (self.platform.is_some(), "--platform"),
             (self.check, "--check"),
+            (self.repair, "--repair"),
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))

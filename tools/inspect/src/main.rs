@@ -25,6 +25,7 @@ mod table;
 mod text;
 mod top;
 mod tree;
+mod trees;
 mod volume;
 
 fn main() -> std::process::ExitCode {

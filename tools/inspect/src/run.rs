@@ -23,8 +23,8 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
         }
         return lists(&store, stage, list, args.common.quiet).map(|()| 0);
     }
-    if args.one.check {
-        return check::check(&store, stage).map(|()| 0);
+    if args.one.check || args.one.repair {
+        return check::check(&store, stage, args.one.repair).map(|()| 0);
     }
     things(&store, stage, &args.one)
 }

@@ -194,5 +194,5 @@ fn the_check_is_silent_about_a_whole_store_and_names_what_is_wrong() {
     std::fs::write(&path, b"a compressed tbr").expect("damage");
     let out = f.run(&["--check"], b"");
     assert_eq!(out.status.code(), Some(6));
-    assert!(String::from_utf8_lossy(&out.stderr).contains(&f.blob.hex()));
+    assert!(String::from_utf8_lossy(&out.stdout).contains(&f.blob.hex()));
 }

@@ -85,6 +85,10 @@ impl Maker<'_> {
         doc.diff_ids.clone_from(&unpacked.image.diff_ids);
         doc.labels = labels(doc.labels, std::env::var(SCOPE_VARIABLE).ok());
         crate::config::mounts::pin(self.store, &mut doc.mounts)?;
+        let images = doc.mounts.iter().filter(|mount| mount.kind == "image");
+        for digest in images.filter_map(|mount| mount.source.as_ref()?.parse().ok()) {
+            self.lease.touch(&digest).during(|| format!("image {digest}"))?;
+        }
         Ok(doc)
     }
 

@@ -1,8 +1,9 @@
-//! `oci-prune`: removes what is not in use any more: stopped containers and volumes.
+//! `oci-prune`: removes what is not in use any more.
 
 mod args;
 mod caches;
 mod containers;
+mod content;
 mod images;
 mod run;
 mod volumes;

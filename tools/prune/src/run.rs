@@ -5,7 +5,7 @@ use store::filter::Of;
 use store::{Filters, Store};
 
 use crate::args::Args;
-use crate::{caches, containers, images, volumes};
+use crate::{caches, containers, content, images, volumes};
 
 /// What a call does with what it finds.
 #[derive(Debug)]
@@ -42,6 +42,13 @@ pub(crate) fn run(args: Args, stage: &mut Stage) -> Result<u8, Failure> {
     if args.caches {
         let of_caches = caches::all(&mut broom, stage)?;
         status = if status == 0 { of_caches } else { status };
+    }
+    // Last: what the others let go of is free then.
+    if args.refs {
+        content::names(&mut broom)?;
+    }
+    if args.blobs || args.layers {
+        content::sweep(&mut broom, &args)?;
     }
     let verb = if args.dry_run { "would be freed" } else { "freed" };
     stage.note(&format!("{} {verb}", human_bytes(broom.freed)));
