@@ -29,6 +29,16 @@ fn meta(diff_id: Digest) -> LayerMeta {
     }
 }
 
+/// A draft with the directories that [`meta`] speaks of.
+fn with_dirs(draft: store::LayerDraft) -> store::LayerDraft {
+    for dir in meta(Digest::of(b"")).implied {
+        let name = std::os::unix::ffi::OsStrExt::from_bytes(&*dir);
+        let name: &std::ffi::OsStr = name;
+        draft.root().create_dir_all(name, rustix::fs::Mode::RWXU).expect("mkdir");
+    }
+    draft
+}
+
 fn entries(dir: &Path, name: &str) -> usize {
     let all = std::fs::read_dir(dir.join(name)).expect("readdir");
     all.filter(|e| !e.as_ref().expect("entry").file_name().to_string_lossy().starts_with('.')).count()
@@ -258,7 +268,7 @@ fn a_layer_is_made_by_one_and_then_there_for_all() {
                     let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
                     draft.root().open("file", flags, rustix::fs::Mode::RUSR).expect("create");
                     std::thread::sleep(std::time::Duration::from_millis(30));
-                    draft.publish(&store, meta(id)).expect("publish");
+                    with_dirs(draft).publish(&store, meta(id)).expect("publish");
                     1
                 }
             }
@@ -284,15 +294,17 @@ fn a_dropped_draft_is_made_by_the_next_and_a_damaged_tree_made_anew() {
     let Claim::Mine(draft) = store.claim_layer(Form::Identity, &id).expect("claim") else {
         panic!("present")
     };
-    let tree = draft.publish(&store, meta(id)).expect("publish");
+    let tree = with_dirs(draft).publish(&store, meta(id)).expect("publish");
     std::fs::write(tree.path().with_file_name("layer.json"), "{").expect("damage");
     assert!(store.layer(Form::Identity, &id).is_err());
     let Claim::Mine(draft) = store.claim_layer(Form::Identity, &id).expect("claim") else {
         panic!("present")
     };
-    draft.publish(&store, meta(id)).expect("publish");
+    with_dirs(draft).publish(&store, meta(id)).expect("publish");
     let Claim::Mine(fixes) = store.claim_fixes(&id).expect("claim") else { panic!("present") };
-    fixes.publish(&store, meta(id)).expect("publish");
+    fixes
+        .publish(&store, LayerMeta { entries: 0, bytes: 0, implied: Vec::new(), ..meta(id) })
+        .expect("publish");
     assert!(store.fixes(&id).expect("fixes").is_some());
     assert_eq!(store.check().expect("check").findings, []);
 }

@@ -51,6 +51,7 @@ pub fn fixture() -> Fixture {
     let Claim::Mine(draft) = store.claim_layer(Form::Identity, &diff_id).expect("claim") else {
         panic!("present")
     };
+    draft.root().create_dir_all("usr", rustix::fs::Mode::RWXU).expect("mkdir");
     draft
         .publish(
             &store,
