@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ocipipe_tests::Hub;
 use ocipipe_tests::traces::until;
 use rustix::process::Signal;
+use testkit::world::Running;
 use testkit::{Outcome, needs};
 
 /// Counts in two files, of which a commit reads one first and the other last. Lines are added: a file that is written anew is
@@ -57,10 +58,28 @@ impl Counter {
         })
     }
 
+    /// A long commit, as it reads. On a busy disk a write takes longer than a commit waits for it: it is asked again then.
+    fn commit_until_frozen(&self) -> Running {
+        for _ in 0..10 {
+            let mut command = self.hub.world.command("oci-commit");
+            command.args(["--layer", "--compression", "gzip:9", "c"]);
+            let mut running = self.hub.world.start(command, None);
+            let ended = |running: &mut Running| running.child.try_wait().expect("a child").is_some();
+            until("it stands still", || self.is_frozen() || ended(&mut running), |&done| done);
+            if self.is_frozen() && !ended(&mut running) {
+                return running;
+            }
+            running.wait().fails(1).says("did not get frozen");
+        }
+        panic!("the container never stood still");
+    }
+
     /// How far apart the two counts of a commit are.
     fn apart(&self, flags: &[&str]) -> u64 {
-        let image =
-            self.hub.world.feed("oci-commit", &[&["--layer"], flags].concat(), &self.line.stdout).ok();
+        let args = [&["--layer"], flags].concat();
+        let commit = || self.hub.world.feed("oci-commit", &args, &self.line.stdout);
+        let is_late = |outcome: &Outcome| outcome.stderr.contains("did not get frozen");
+        let image = until("a commit", commit, |outcome| !is_late(outcome)).ok();
         let out = self.hub.world.name("out");
         let _ = fs::remove_dir_all(&out);
         self.hub.world.feed("oci-unpack", &["--to", &out], &image.stdout).ok();
@@ -102,10 +121,7 @@ fn a_container_goes_on_whatever_ends_its_commit() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let counter = Counter::start(150);
     for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
-        let mut command = counter.hub.world.command("oci-commit");
-        command.args(["--layer", "--compression", "gzip:9", "c"]);
-        let running = counter.hub.world.start(command, None);
-        until("the container stands still", || counter.is_frozen(), |&frozen| frozen);
+        let running = counter.commit_until_frozen();
         let group = rustix::process::Pid::from_child(&running.child);
         rustix::process::kill_process_group(group, signal).expect("kill");
         assert_ne!(running.wait().code, 0);
@@ -129,10 +145,7 @@ fn who_is_paused_stays_paused() {
     world.tool("oci-spawn", &["resume", "c"]).ok();
     counter.assert_counts();
     // Paused while a commit has it stand still.
-    let mut command = world.command("oci-commit");
-    command.args(["--layer", "--compression", "gzip:9", "c"]);
-    let running = world.start(command, None);
-    until("the container stands still", || counter.is_frozen(), |&frozen| frozen);
+    let running = counter.commit_until_frozen();
     world.tool("oci-spawn", &["pause", "c"]).ok();
     assert_eq!(running.wait().code, 0);
     assert!(counter.is_frozen());

@@ -77,6 +77,25 @@ fn view(dir: &Path, trees: &[PathBuf]) -> String {
     shown
 }
 
+#[test]
+fn a_directory_made_again_above_what_took_it_away_hides_the_lower_one_when_both_are_one_layer() {
+    for between in [Thing::Whiteout, Thing::File, Thing::Symlink, Thing::Opaque] {
+        let dir = tree();
+        let trees: Vec<PathBuf> = (0..3).map(|n| dir.path().join(n.to_string())).collect();
+        make(&trees[0], &[(vec![0], Thing::Directory), (vec![0, 1], Thing::File)], "0");
+        make(&trees[1], &[(vec![0], between)], "1");
+        make(&trees[2], &[(vec![0], Thing::Directory), (vec![0, 2], Thing::File)], "2");
+        let roots = [open(&trees[0]), open(&trees[1])];
+        let roots: Vec<&Root> = roots.iter().collect();
+        let (archive, ..) = packed(|out, warn| pack_changes(&roots, PackOptions::default(), out, warn));
+        let one = dir.path().join("one");
+        fs::create_dir(&one).expect("mkdir");
+        layer::unpack(&*archive, Encoding::None, &open(&one), &Options::default()).expect("unpack");
+        let found = view(dir.path(), &[one, trees[2].clone()]);
+        assert_eq!(found, view(dir.path(), &trees), "{between:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(40), failure_persistence: None, ..ProptestConfig::default() })]
 
