@@ -27,7 +27,7 @@ pub(crate) enum Held {
     /// Nothing runs, and nobody starts or removes it.
     Stopped { _lock: Lock },
     /// It stands still.
-    Frozen(Frozen),
+    Frozen(Box<Frozen>),
     /// Somebody has paused it, or nothing keeps it.
     No,
 }
@@ -99,7 +99,7 @@ impl Held {
         }
         let hint = "--no-pause commits it as it runs";
         group.freeze().during(what).map_err(|failure| failure.with_hint(hint))?;
-        Ok(Self::Frozen(Frozen { name: container.name().into(), group, guardian }))
+        Ok(Self::Frozen(Box::new(Frozen { name: container.name().into(), group, guardian })))
     }
 
     /// Lets a container that stands still go on.
@@ -107,7 +107,8 @@ impl Held {
     /// # Errors
     /// Where it could not be thawed.
     pub(crate) fn end(self, stage: &Stage) -> Result<(), Failure> {
-        let Self::Frozen(Frozen { name, group, mut guardian }) = self else { return Ok(()) };
+        let Self::Frozen(frozen) = self else { return Ok(()) };
+        let Frozen { name, group, mut guardian } = *frozen;
         if !group.is_frozen().unwrap_or(true) && group.exists() {
             stage.warn("somebody let the container go on while it was committed: files may be torn");
         }
