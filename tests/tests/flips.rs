@@ -22,7 +22,7 @@ fn world() -> (World, String) {
             tar::dir("d"),
             tar::file(format!("d/noise{seed}"), noise(seed, 2000)),
             tar::file(format!("d/text{seed}"), b"all the same\n".repeat(500)),
-            tar::file(format!("implied{seed}/deep/small"), b"x".to_vec()),
+            tar::file(format!("implied{seed}/deep/small"), b"x"),
         ])
     };
     Image::new()

@@ -11,7 +11,7 @@ fn rounds() -> usize {
 
 /// Two images that share a layer, and a configuration with nothing else.
 fn images(world: &World) -> Vec<String> {
-    let layer = |name: &str| tar::archive(&[tar::file(format!("etc/{name}"), name.as_bytes().to_vec())]);
+    let layer = |name: &str| tar::archive(&[tar::file(format!("etc/{name}"), name.as_bytes())]);
     let image = |name: &str| {
         let reference = format!("localhost/{name}:1");
         Image::new()

@@ -32,7 +32,7 @@ fn meta(diff_id: Digest) -> LayerMeta {
 /// A draft with the directories that [`meta`] speaks of.
 fn with_dirs(draft: store::LayerDraft) -> store::LayerDraft {
     for dir in meta(Digest::of(b"")).implied {
-        let name = std::os::unix::ffi::OsStrExt::from_bytes(&*dir);
+        let name = std::os::unix::ffi::OsStrExt::from_bytes(&dir);
         let name: &std::ffi::OsStr = name;
         draft.root().create_dir_all(name, rustix::fs::Mode::RWXU).expect("mkdir");
     }
