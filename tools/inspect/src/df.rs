@@ -113,8 +113,9 @@ impl Counted {
         self.trees + self.blobs + own + self.apart()
     }
 
+    /// Directories and blobs of no image are not in the sum of images, yet would be there all the same.
     fn without_sharing(&self) -> u64 {
-        self.sharing.without_sharing() + self.apart()
+        self.total().max(self.sharing.without_sharing() + self.apart())
     }
 
     /// What shares nothing.
