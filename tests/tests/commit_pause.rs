@@ -69,7 +69,10 @@ impl Counter {
             if self.is_frozen() && !ended(&mut running) {
                 return running;
             }
-            running.wait().fails(1).says("did not get frozen");
+            let outcome = running.wait();
+            if outcome.code != 0 {
+                outcome.fails(1).says("did not get frozen");
+            }
         }
         panic!("the container never stood still");
     }
@@ -121,10 +124,14 @@ fn a_container_goes_on_whatever_ends_its_commit() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let counter = Counter::start(150);
     for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
-        let running = counter.commit_until_frozen();
-        let group = rustix::process::Pid::from_child(&running.child);
-        rustix::process::kill_process_group(group, signal).expect("kill");
-        assert_ne!(running.wait().code, 0);
+        // A quick machine may be done before the signal comes.
+        let is_hit = (0..20).any(|_| {
+            let running = counter.commit_until_frozen();
+            let group = rustix::process::Pid::from_child(&running.child);
+            rustix::process::kill_process_group(group, signal).expect("kill");
+            running.wait().code != 0
+        });
+        assert!(is_hit, "no commit was ended by {signal:?}");
         counter.assert_counts();
     }
     fs::write(counter.bundle.join("upper/.wh.x"), "").expect("write");

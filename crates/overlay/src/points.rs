@@ -393,9 +393,12 @@ mod tests {
             Missing::find(&t.image, &points(count)).expect("find");
             start.elapsed()
         };
-        // A look at every other one would make it eight times as long each.
-        let (few, many) = (time(2_000), time(16_000));
-        assert!(many < few * 32, "{few:?} {many:?}");
+        // A look at every other one would make it eight times as long each, whenever that is tried; others use the machine, too.
+        let tries: Vec<_> = (0..10)
+            .map(|_| (time(2_000), time(16_000)))
+            .take_while(|&(few, many)| many >= few * 32)
+            .collect();
+        assert!(tries.len() < 10, "{tries:?}");
     }
 
     #[test]

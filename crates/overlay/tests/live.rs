@@ -69,8 +69,11 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let at = self.inside("upper/m");
-        let _ = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH);
+        // A removal that a mount stopped has put the container aside.
+        let aside = std::fs::read_dir(self.dir.path().join("store/staging")).into_iter().flatten().flatten();
+        for at in aside.map(|entry| entry.path()).chain([self.container.path()]) {
+            let _ = rustix::mount::unmount(at.join("upper/m"), rustix::mount::UnmountFlags::DETACH);
+        }
         if let Ok(container) = self.store.container("c") {
             let _ = overlay::remove(container, Running::Kill);
         }

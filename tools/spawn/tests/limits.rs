@@ -63,7 +63,7 @@ fn a_memory_limit_ends_the_container_and_says_so() {
     // In the background as well; and what ends well is not said to have been killed.
     detached(&world, &container, &eat);
     wait_for(&container, Status::Stopped);
-    let state = container.state().expect("state");
+    let state = container.settle().expect("state");
     assert_eq!((state.exit_code, state.oom_killed), (Some(137), true), "{state:?}");
     assert_eq!(code(&world.spawn(&line(&container), &["--", "echo"])), 0);
     assert!(!container.state().expect("state").oom_killed);

