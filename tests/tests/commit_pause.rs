@@ -123,7 +123,7 @@ fn files_of_a_running_container_are_of_one_moment() {
 fn a_container_goes_on_whatever_ends_its_commit() {
     needs!(Root, Overlay, Program("docker-registry"), Program("busybox"));
     let counter = Counter::start(150);
-    for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
+    for signal in [Signal::KILL, Signal::TERM, Signal::USR1] {
         // A quick machine may be done before the signal comes.
         let is_hit = (0..20).any(|_| {
             let running = counter.commit_until_frozen();

@@ -226,7 +226,8 @@ fn member() -> impl Strategy<Value = Member> {
         "dir" => dir(name).mode(0o700 + n).owner(n, n).mtime(n).xattr("user.n", n.to_string()),
         "symlink" => symlink(name, ["a", "b", "/c", "../b", "c/a", ".", "none", "/"][n as usize]),
         "fifo" => fifo(name).mtime(n),
-        "opaque" => opaque(name),
+        // An opaque root between two layers that have the same directory does not close it to the kernel yet.
+        "opaque" if name != "." => opaque(name),
         _ => whiteout(name),
     })
 }
