@@ -181,7 +181,9 @@ impl Channel {
 
     fn send(&self, packet: &[u8]) -> Result<()> {
         let text = || format!("{} bytes", packet.len());
-        rustix::net::send(&self.0, packet, SendFlags::NOSIGNAL).call("send", text).map(drop)
+        // Init died, and with it packets of ours that it had not read: it is gone all the same.
+        let gone = |errno| if errno == Errno::CONNRESET { Errno::PIPE } else { errno };
+        rustix::net::send(&self.0, packet, SendFlags::NOSIGNAL).map_err(gone).call("send", text).map(drop)
     }
 
     fn receive(&self, packet: &mut [u8]) -> Result<usize> {

@@ -144,6 +144,8 @@ impl Guardian {
     fn of(container: &Container, group: &Group, turn: OwnedFd) -> sys::Result<Self> {
         let (watched, life) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call("pipe2", String::new)?;
+        let (heard, ready) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call("pipe2", String::new)?;
         let number = life.as_raw_fd().unsigned_abs();
         let process = sys::process::clone(0, true, || {
             // Its own copy would keep it from seeing the end of ours.
@@ -153,11 +155,21 @@ impl Guardian {
                 return 1;
             }
             detach();
+            let _ = rustix::io::write(&ready, b".");
             wait_for_end(&watched);
             u8::from(thaw(container, group).is_err())
         })?;
-        drop(turn);
-        Ok(Self { process, life: Some(life) })
+        drop((turn, ready));
+        let guardian = Self { process, life: Some(life) };
+        // What ends this process's group must not end it, too: not before it is out of that is anything frozen.
+        loop {
+            match rustix::io::read(&heard, &mut [0; 1]) {
+                Ok(1..) => return Ok(guardian),
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(sys::Error::new("read", "the guardian's word", Errno::CHILD)),
+                Err(errno) => return Err(sys::Error::new("read", "the guardian's word", errno)),
+            }
+        }
     }
 
     /// Has it thaw, and gives its exit status.
