@@ -102,7 +102,9 @@ fn masked(mask: u64, value: u64, width: Width) -> (Question, bool) {
     }
     // Bits beyond what the kernel reads: those of a negative number, or none that an argument can have.
     let sign = all / 2 + 1;
-    let is_negative = outer == outer_mask && (mask & sign == 0 || value & sign != 0);
+    // One of 16 bits may be meant as the 32 that the caller's register has of it.
+    let is_extended = outer == outer_mask || (width == Width::B16 && outer == outer_mask & 0xffff_0000);
+    let is_negative = is_extended && (mask & sign == 0 || value & sign != 0);
     match is_negative {
         true => (Question::Masked { mask: mask | sign, value: value | sign }, false),
         false => (Question::Always, true),
@@ -195,5 +197,8 @@ mod tests {
         ] {
             assert_eq!(masked(mask, value, Width::B32), want, "{mask:#x} {value:#x}");
         }
+        let all_but_a_sign = 0xffff_ffff_7fff_ffff;
+        assert_eq!(masked(all_but_a_sign, 0x7fff_ffff, Width::B16), is(0xffff, 0xffff));
+        assert_eq!(masked(all_but_a_sign, 0x7ffe_ffff, Width::B16), never);
     }
 }
